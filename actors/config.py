@@ -1,0 +1,97 @@
+"""Settings of agents, episodes, engines and rollouts. Imports neither ray nor vllm."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class AgentConfig(_Frozen):
+    name: Literal["react"] = "react"
+    prompt: Literal["brief", "full"] = "full"
+    """Which of the agent's prompt texts: `full` tells an instruct model the commands, `brief` is one line for models trained on the format."""
+
+
+class BudgetConfig(_Frozen):
+    """Where an episode ends if the world does not end it."""
+
+    max_steps: int = Field(default=50, ge=1)
+    """Actions that reach the world."""
+    max_turns: int = Field(default=100, ge=1)
+    """Model calls, thoughts included."""
+    max_prompt_tokens: int | None = Field(default=None, ge=1)
+    """The prompt's length at which the episode ends as token_limit; None: the engine's context length decides."""
+    max_repeats: int = Field(default=5, ge=2)
+    """Equal replies in a row that end the episode."""
+    turn_timeout_s: float = Field(default=120.0, gt=0)
+    """One model call; past it the call counts as failed and the episode is retried."""
+
+
+class SamplingConfig(_Frozen):
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=256, ge=1)
+
+
+class EngineConfig(_Frozen):
+    """vLLM engines, started as Ray actors."""
+
+    kind: Literal["vllm"] = "vllm"
+    model: str
+    """A folder with a checkpoint, a Hugging Face id, or `pocket` for the model that ships with Offbook."""
+    replicas: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    max_num_seqs: int = Field(default=64, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    """OpenMP threads of one engine on CPU; None chooses by the model's size."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    kv_cache_gb: float = Field(default=1.0, gt=0)
+    """KV cache on CPU."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    adapters: Literal["auto", "lora", "merge"] = "auto"
+    """`lora`: served side by side; `merge`: weights swapped, one adapter at a time (3 to 5 times faster on CPU); `auto`: merge on CPU."""
+    max_lora_rank: int = Field(default=64, ge=1)
+
+
+class EndpointConfig(_Frozen):
+    """Any OpenAI-compatible server."""
+
+    kind: Literal["openai"] = "openai"
+    model: str
+    base_url: str | None = None
+    """None: OpenAI's own."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; the key itself is never stored."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    max_attempts: int = Field(default=5, ge=1)
+
+
+class ScriptedModelConfig(_Frozen):
+    """The test model: plays the scripted world, with seeded mistakes and latency."""
+
+    kind: Literal["scripted"] = "scripted"
+    model: str = "scripted"
+    skill: float = Field(default=0.5, ge=0, le=1)
+    """Probability that a reply is the right one without a hint; with a fitting hint it is always right."""
+    latency_s: float = Field(default=0.0, ge=0)
+
+
+ModelConfig = Annotated[EngineConfig | EndpointConfig | ScriptedModelConfig, Field(discriminator="kind")]
+
+
+class RolloutConfig(_Frozen):
+    num_hosts: int = Field(default=1, ge=1)
+    """Env host processes, one CPU each."""
+    slots_per_host: int = Field(default=32, ge=1)
+    """Episodes in flight in one host."""
+    max_retries: int = Field(default=3, ge=0)
+    """Fresh starts of an episode, with the same seed, after a crash or a failed model call; then it is recorded as an error."""
+    recycle_after: int = Field(default=10_000, ge=1)
+    """Episodes after which a host process is replaced."""
+    flush_every_s: float = Field(default=1.0, gt=0)
+    """Finished episodes are on disk at most this long after they end."""

@@ -1,0 +1,1 @@
+"""The composition root: stages, hints, datasets, evaluation, statistics and reports."""

@@ -1,0 +1,1 @@
+"""Text environments behind one contract. Knows nothing of models, agents or hints."""

@@ -1,0 +1,63 @@
+"""The environments by name. Above this package nobody asks which environment it is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from envs.base import EnvError, TextEnv
+from envs.config import EnvConfig
+from envs.panel import Panel
+from envs.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvSpec:
+    """How to reach one environment; `module` is imported on first use.
+
+    The module provides `open_env(config) -> TextEnv`, `list_tasks(config, split) -> list[Task]` (sorted by id; split None = all) and
+    `content_hashes(config, tasks) -> list[str]` (SHA-256 hex of what each task is played on), `dialect(config) -> str`.
+    """
+
+    name: str
+    module: str
+
+
+SPECS: dict[str, EnvSpec] = {
+    spec.name: spec
+    for spec in (
+        EnvSpec(name="alfworld", module="envs.alfworld.env"),
+        EnvSpec(name="scripted", module="envs.scripted"),
+    )
+}
+
+
+def _provided(config: EnvConfig, function: str) -> Callable:
+    spec = SPECS.get(config.name)
+    if spec is None:
+        raise EnvError(f"no environment is called {config.name!r}; known: {', '.join(sorted(SPECS))}")
+    return getattr(import_module(spec.module), function)
+
+
+def open_env(config: EnvConfig) -> TextEnv:
+    """A fresh instance; cheap enough to have one for each slot of a host."""
+    return _provided(config, "open_env")(config)
+
+
+def list_tasks(config: EnvConfig, split: str | None = None) -> list[Task]:
+    """Every task that the configured data holds, sorted by id."""
+    return _provided(config, "list_tasks")(config, split)
+
+
+def make_panel(name: str, config: EnvConfig, tasks: Sequence[Task]) -> Panel:
+    """Freeze tasks with the content hashes of the configured data."""
+    return Panel(
+        name=name,
+        dialect=_provided(config, "dialect")(config),
+        tasks=tuple(tasks),
+        hashes=tuple(_provided(config, "content_hashes")(config, tasks)),
+    )
+
+
+def check_panel(panel: Panel, config: EnvConfig) -> None:
+    """Raise `PanelMismatchError` unless the configured data holds every task of the panel with the same content."""
+    panel.require_same(make_panel(panel.name, config, panel.tasks))

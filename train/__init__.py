@@ -1,0 +1,1 @@
+"""Rows in, LoRA adapters out. Knows nothing of environments, agents or hints."""
