@@ -1,0 +1,78 @@
+"""Settings of hint writers, the bank and retrieval. Imports no client and no index."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DiagnosticianConfig(_Frozen):
+    """Rules that read a failed episode's actions and observations: offline, free, for the demo and as a control."""
+
+    kind: Literal["diagnostician"] = "diagnostician"
+    max_hints: int = Field(default=2, ge=1, le=4)
+    """Hints from one failure, the most telling first."""
+    skip: tuple[str, ...] = ()
+    """Names of habits that it keeps quiet about, such as "no_repeat"."""
+
+
+class OpenAIWriterConfig(_Frozen):
+    """A model behind an OpenAI-compatible endpoint reads the failure and answers in JSON."""
+
+    kind: Literal["openai"] = "openai"
+    model: str
+    base_url: str | None = None
+    """None: OpenAI's own."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; the key itself is never stored."""
+    prompt: str = "failure"
+    """Name of the prompt text in `distill/hints/prompts`, without `.txt`."""
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=600, ge=1)
+    max_hints: int = Field(default=3, ge=1, le=4)
+    """Hints from one failure."""
+    max_trace_chars: int = Field(default=12_000, ge=500)
+    """A longer episode is cut in its middle, never at its end; the cut is marked in the prompt."""
+    concurrency: int = Field(default=8, ge=1)
+    """Calls in flight."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_attempts: int = Field(default=4, ge=1)
+    """Tries of one call against a failing endpoint."""
+    reasks: int = Field(default=1, ge=0)
+    """How often a reply that is not the asked JSON is sent back with the reason."""
+    max_cost_usd: float | None = Field(default=None, gt=0)
+    """Stops before the call that could pass it; what was written stays. None: no limit."""
+    usd_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
+    usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
+    json_schema: bool = True
+    """Ask the server to hold to the JSON schema; False for servers that do not know `response_format`."""
+
+
+WriterConfig = Annotated[DiagnosticianConfig | OpenAIWriterConfig, Field(discriminator="kind")]
+
+
+class BankConfig(_Frozen):
+    similarity: float = Field(default=85.0, ge=0, le=100)
+    """Two hints of a kind at least this alike (rapidfuzz ratio) are one."""
+    max_per_kind: int | None = Field(default=None, ge=1)
+    """Most frequent hints kept for a kind; None keeps all."""
+    min_count: int = Field(default=1, ge=1)
+    """Hints written less often are left out."""
+
+
+class RetrieverConfig(_Frozen):
+    """Which hints of the bank an episode starts with."""
+
+    name: Literal["bm25", "frequent", "none", "guard", "random", "other_kind", "shuffled"] = "bm25"
+    """Controls: `none`; `guard` (the hint block with no advice in it); `random` (same kind); `other_kind` (random advice of other kinds);
+    `shuffled` (what bm25 gives, its words in random order); `frequent` (no query)."""
+    k: int = Field(default=3, ge=1)
+    seed: int = 0
+    """For the random ones; the same task under the same seed gets the same hints."""
+    frequency_weight: float = Field(default=0.5, ge=0)
+    """How much being written often counts beside the match with the task (bm25)."""
+    diversity: float = Field(default=0.5, ge=0, le=1)
+    """How much likeness to a hint already chosen is punished (bm25): 0 not at all, 1 nothing else counts."""
