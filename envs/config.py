@@ -13,8 +13,9 @@ class AlfworldConfig(_Frozen):
     """ALFWorld's text games."""
 
     name: Literal["alfworld"] = "alfworld"
-    games: str
-    """A folder of the release (`.../game.tw-pddl` files), a compact `.jsonl` / `.jsonl.xz` file, or a folder of such files."""
+    games: str = ""
+    """A folder of the release (`.../game.tw-pddl` files), a compact `.jsonl` / `.jsonl.xz` file, or a folder of such files; `$NAME` and `~` are
+    expanded. Empty where the study generates its games."""
     backend: Literal["native", "textworld"] = "native"
     """`native`: Offbook's own engine. `textworld`: the original, slow, one process a game at a time."""
     accept_put: bool = True

@@ -1,0 +1,113 @@
+"""A study: everything that decides its numbers, in one frozen model. Imports neither ray nor vllm nor torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from actors.config import AgentConfig, BudgetConfig, EndpointConfig, ModelConfig, RolloutConfig, SamplingConfig
+from distill.hints.config import BankConfig, RetrieverConfig, WriterConfig
+from envs.config import EnvConfig
+from train.config import TrainConfig
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+ArmName = Literal["base", "teacher", "baseline", "distill", "teacher_random", "best_of_2"]
+STUDENT_ARMS: tuple[ArmName, ...] = ("baseline", "distill", "best_of_2")
+
+
+class GeneratedGames(_Frozen):
+    """Households made by `offbook data generate`, train and test disjoint in their room layouts."""
+
+    seed: int = 0
+    train: int = Field(default=480, ge=1)
+    """Games to roll out on and to mine hints from."""
+    test: int = Field(default=240, ge=1)
+    """Games of the held-out panel."""
+    rooms: Literal["small", "full", "mixed"] = "small"
+
+
+class TasksConfig(_Frozen):
+    """Which tasks of the environment's data; ignored where games are generated (all of them are used)."""
+
+    train: int | str = 480
+    """A number of tasks of the train split, balanced over kinds and chosen by hash; or a panel's name or file."""
+    test: int | str = 240
+    """The held-out panel: a number of tasks of `test_split`, or a panel's name or file."""
+    test_split: Literal["dev", "test"] = "test"
+
+
+class SamplingByStage(_Frozen):
+    train: SamplingConfig = SamplingConfig()
+    """Rollouts on train tasks: base, re-roll and teacher alike."""
+    eval: SamplingConfig = SamplingConfig()
+    """Rollouts on the held-out panel, every arm alike."""
+
+
+class BestOfTwoConfig(_Frozen):
+    seed_offset: int = Field(default=1000, ge=1)
+    """Added to the train seed for the second, unhinted try at the tasks that base failed."""
+
+
+class StatisticsConfig(_Frozen):
+    resamples: int = Field(default=10_000, ge=100)
+    """Bootstrap and permutation draws."""
+    seed: int = 0
+
+
+class StudyConfig(_Frozen):
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    """Names the run's folder."""
+    note: str = ""
+    """Shown at the head of the report: what this study can and cannot show."""
+    seeds: tuple[int, ...] = (0,)
+    """Replicates of the students' training and of the evaluation draws; every arm is evaluated on every task once a seed."""
+    train_seed: int = 0
+    """Seed of the rollouts on train tasks."""
+    arms: tuple[ArmName, ...] = ("base", "teacher", "baseline", "distill", "teacher_random", "best_of_2")
+    env: EnvConfig
+    generate: GeneratedGames | None = None
+    """Make the games instead of reading `env.games`."""
+    tasks: TasksConfig = TasksConfig()
+    agent: AgentConfig = AgentConfig()
+    model: ModelConfig
+    budget: BudgetConfig = BudgetConfig()
+    sampling: SamplingByStage = SamplingByStage()
+    rollout: RolloutConfig = RolloutConfig()
+    writer: WriterConfig
+    bank: BankConfig = BankConfig()
+    retriever: RetrieverConfig = RetrieverConfig()
+    best_of_2: BestOfTwoConfig = BestOfTwoConfig()
+    train: TrainConfig = TrainConfig()
+    statistics: StatisticsConfig = StatisticsConfig()
+
+    @field_validator("seeds")
+    @classmethod
+    def seeds_are_distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds or len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds must be one or more different numbers, got {list(seeds)}")
+        return seeds
+
+    @model_validator(mode="after")
+    def arms_are_complete(self) -> "StudyConfig":
+        if "base" not in self.arms:
+            raise ValueError("arms must hold 'base': every other arm is compared with it")
+        if len(set(self.arms)) != len(self.arms):
+            raise ValueError(f"arms holds a name twice: {list(self.arms)}")
+        if any(arm in STUDENT_ARMS for arm in self.arms) and isinstance(self.model, EndpointConfig):
+            raise ValueError(
+                f"arms {[arm for arm in self.arms if arm in STUDENT_ARMS]} train adapters, which an OpenAI-compatible endpoint cannot serve; "
+                "use model.kind = 'vllm', or keep the arms base, teacher and teacher_random"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def games_come_from_somewhere(self) -> "StudyConfig":
+        games = getattr(self.env, "games", None)
+        if self.generate is not None and self.env.name != "alfworld":
+            raise ValueError(f"generate makes ALFWorld households, but env.name is {self.env.name!r}; remove the [generate] table")
+        if games == "" and self.generate is None:
+            raise ValueError("env.games is empty and there is no [generate] table; name a folder of games or generate them")
+        return self

@@ -1,0 +1,194 @@
+"""What each kind of stage does, given its folder and its inputs' folders. The only place where the four packages meet."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from actors.episode import EpisodeSpec
+from actors.rollout import Fleet, RolloutSummary, rollout
+from actors.trajectory import EndReason, Trajectory, from_row
+from distill.config import StudyConfig
+from distill.hints.bank import Bank
+from distill.hints.config import RetrieverConfig
+from distill.stages import Stage, StageError, StageStore
+from distill.task_choice import choose_panel
+from envs.config import EnvConfig
+from envs.panel import Panel
+from envs.registry import list_tasks, make_panel, open_env
+from envs.task import Task
+
+log = logging.getLogger(__name__)
+
+TRAJECTORIES = "trajectories.parquet"
+GAMES = "games"
+
+
+class StudyRunners:
+    """The stages' code for one study. Holds the fleet, started on first use and shared by every rollout."""
+
+    def __init__(self, config: StudyConfig, store: StageStore):
+        self.config = config
+        self.store = store
+        self._fleet: Fleet | None = None
+
+    @property
+    def runners(self) -> Mapping[str, Callable[[Stage, Path, StageStore], Mapping[str, Any]]]:
+        return {"tasks": self.tasks, "rollout": self.rollout, "hints": self.hints, "dataset": self.dataset}
+
+    @property
+    def together(self) -> Mapping[str, Callable[[Sequence[tuple[Stage, Path]], StageStore], Sequence[Mapping[str, Any]]]]:
+        return {"fit": self.fit}
+
+    def close(self) -> None:
+        if self._fleet is not None:
+            self._fleet.close()
+            self._fleet = None
+
+    def tasks(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
+        """Games where the study generates them, and both panels."""
+        config = self.config
+        if config.generate:
+            from envs.alfworld.generate import generate_splits
+
+            generate_splits(folder / GAMES, **config.generate.model_dump())
+            env = games_of(config.env, folder)
+            train = make_panel(f"{config.name}-train", env, list_tasks(env, "train"))
+            test = make_panel(f"{config.name}-test", env, list_tasks(env, "test"))
+        else:
+            train = choose_panel(f"{config.name}-train", config.tasks.train, "train", config.env)
+            test = choose_panel(f"{config.name}-test", config.tasks.test, config.tasks.test_split, config.env)
+        shared = {task.key for task in train.tasks} & {task.key for task in test.tasks}
+        if shared:
+            raise StageError(f"train and test panels share {len(shared)} tasks, such as {min(shared)}; choose other panels")
+        train.save(folder / "train.panel.json")
+        test.save(folder / "test.panel.json")
+        return {"train tasks": len(train.tasks), "test tasks": len(test.tasks)}
+
+    def rollout(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
+        """Every owed episode of one arm on one panel."""
+        tasks_folder = store.folder(stage.inputs["tasks"])
+        env = games_of(self.config.env, tasks_folder)
+        tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
+        if "failures_of" in stage.inputs:
+            failed = {t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))}
+            tasks = [task for task in tasks if task.key in failed]
+        hints = self._retrieve(stage, store, env, tasks)
+        adapter = store.folder(stage.inputs["adapter"]) / "adapter" if "adapter" in stage.inputs else None
+        arm, seed = stage.config["arm"], stage.config["seed"]
+        specs = [
+            EpisodeSpec(
+                task=task,
+                role=_role(arm),
+                arm=arm,
+                seed=seed,
+                hints=hints.get(task.key, ()),
+                adapter=str(adapter) if adapter else None,
+                adapter_name=stage.inputs["adapter"].key if adapter else None,
+            )
+            for task in tasks
+        ]
+        summary: RolloutSummary = rollout(
+            specs,
+            env=env,
+            agent=self.config.agent,
+            model=self.config.model,
+            budget=self.config.budget,
+            sampling=self.config.sampling.train if stage.config["part"] == "train" else self.config.sampling.eval,
+            rollout=self.config.rollout,
+            out_dir=folder,
+            fleet=self.fleet(),
+        )
+        return {
+            "episodes": summary.episodes,
+            "successes": summary.successes,
+            "errors": summary.errors,
+            "prompt_tokens": summary.prompt_tokens,
+            "cached_tokens": summary.cached_tokens,
+            "completion_tokens": summary.completion_tokens,
+        }
+
+    def fleet(self) -> Fleet:
+        if self._fleet is None:
+            self._fleet = Fleet(self.config.model, self.config.rollout)
+        return self._fleet
+
+    def _retrieve(self, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]) -> dict[str, tuple]:
+        if stage.config["retriever"] is None:
+            return {}
+        from distill.hints.retrievers import make_retriever
+
+        bank = Bank.load(store.folder(stage.inputs["bank"]) / "bank.parquet")
+        bank.require_hints()
+        retriever = make_retriever(RetrieverConfig.model_validate(stage.config["retriever"]), bank)
+        world = open_env(env)
+        try:
+            return {task.key: retriever(task, world.reset(task, seed=0).observation) for task in tasks}
+        finally:
+            world.close()
+
+    def hints(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
+        """Hints from the failures of the base rollouts, folded into a bank."""
+        from distill.hints.bank import build_bank
+        from distill.hints.writer import write_hints
+
+        base = read_trajectories(store.folder(stage.inputs["base"]))
+        failed = failures(base)
+        panel = Panel.load(store.folder(stage.inputs["tasks"]) / "test.panel.json")
+        written = write_hints(failed, self.config.writer, folder)
+        bank = build_bank(written, self.config.bank)
+        bank.check_no_evaluation_task(failed, panel)
+        bank.save(folder / "bank.parquet")
+        return {"failures": len(failed), "hints": sum(h.count for h in bank.hints), "distinct hints": len(bank.hints)}
+
+    def dataset(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
+        from actors.models import resolve_model
+        from distill.dataset import build_dataset
+
+        summary = build_dataset(
+            [store.folder(source) / TRAJECTORIES for source in stage.inputs.values()],
+            agent=self.config.agent,
+            env_name=self.config.env.name,
+            model_path=str(resolve_model(self.config.model.model)),
+            arm=stage.config["arm"],
+            out_dir=folder,
+            max_length=self.config.train.max_length,
+        )
+        return {"rows": summary.num_rows, "tokens": summary.num_tokens, "loss_tokens": summary.num_loss_tokens}
+
+    def fit(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
+        """All owed adapters in one Ray Train job: its start costs more than a small adapter."""
+        from actors.models import resolve_model
+        from train.fit import FitJob, fit_many
+
+        # The engine's memory and cores are the trainer's now.
+        self.close()
+        jobs = [
+            FitJob(name=stage.name, rows=store.folder(stage.inputs["rows"]) / "tokens.parquet", seed=stage.config["seed"], out_dir=folder)
+            for stage, folder in stages
+        ]
+        results = fit_many(jobs, self.config.train, model=str(resolve_model(self.config.model.model)))
+        return [{"steps": r.steps, "tokens": r.tokens, "loss": r.final_loss} for r in results]
+
+
+def games_of(env: EnvConfig, tasks_folder: Path) -> EnvConfig:
+    """The environment's settings with the games that the tasks stage made, if it made any."""
+    games = tasks_folder / GAMES
+    return env.model_copy(update={"games": str(games)}) if games.is_dir() else env
+
+
+def read_trajectories(folder: Path) -> list[Trajectory]:
+    return [from_row(row) for row in pq.read_table(folder / TRAJECTORIES).to_pylist()]
+
+
+def failures(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """Episodes that the agent lost; those that the machinery lost are no failures and never become hints."""
+    return [t for t in trajectories if not t.success and t.end is not EndReason.ERROR]
+
+
+def _role(arm: str) -> str:
+    if arm in ("base", "reroll"):
+        return "base"
+    return "teacher" if arm.startswith("teacher") else "student"
