@@ -16,6 +16,9 @@ from distill.task_choice import choose_panel
 # Raised by hand when the code of a kind changes what it writes.
 VERSIONS = {"tasks": 1, "rollout": 1, "hints": 1, "dataset": 1, "fit": 1}
 
+_MACHINE_SETTINGS = {"use_gpu", "cpus_per_worker", "threads", "checkpoint_every", "max_restarts", "seed"}
+"""Training settings that change where and how safely it runs, not what comes out; `seed` is the stage's own."""
+
 _DATA_SOURCES = {"baseline": ("base",), "distill": ("teacher",), "best_of_2": ("base", "reroll")}
 """Train-task rollouts whose successes make a student's rows."""
 
@@ -66,15 +69,24 @@ def plan_stages(config: StudyConfig) -> StudyPlan:
     if "distill" in config.arms:
         rollouts["teacher"] = builder.train_rollout("teacher", tasks, bank=hints)
 
-    datasets = {arm: builder.dataset(arm, {name: rollouts[name] for name in _DATA_SOURCES[arm]}) for arm in students}
+    datasets = {
+        arm: builder.dataset(arm, {name: rollouts[name] for name in _DATA_SOURCES[arm]}) for arm in students
+    }
     fits = {(arm, seed): builder.fit(arm, seed, datasets[arm]) for arm in students for seed in config.seeds}
     # Arms without an adapter come first and each adapter's episodes stay together: swapping weights empties the prefix cache.
     ordered = [arm for arm in config.arms if arm not in STUDENT_ARMS] + students
     evaluations = {
-        (arm, seed): builder.evaluation(arm, seed, tasks, hints, fits.get((arm, seed))) for arm in ordered for seed in config.seeds
+        (arm, seed): builder.evaluation(arm, seed, tasks, hints, fits.get((arm, seed)))
+        for arm in ordered
+        for seed in config.seeds
     }
     return StudyPlan(
-        tasks=tasks, train_rollouts=rollouts, hints=hints, datasets=datasets, fits=fits, evaluations=evaluations
+        tasks=tasks,
+        train_rollouts=rollouts,
+        hints=hints,
+        datasets=datasets,
+        fits=fits,
+        evaluations=evaluations,
     )
 
 
@@ -107,13 +119,17 @@ class _Builder:
             estimate={"train tasks": self.num_train, "test tasks": self.num_test},
         )
 
-    def train_rollout(self, name: str, tasks: Stage, *, base: Stage | None = None, bank: Stage | None = None) -> Stage:
+    def train_rollout(
+        self, name: str, tasks: Stage, *, base: Stage | None = None, bank: Stage | None = None
+    ) -> Stage:
         seed = self.config.train_seed + (self.config.best_of_2.seed_offset if name == "reroll" else 0)
         inputs = {"tasks": tasks} | ({"failures_of": base} if base else {}) | ({"bank": bank} if bank else {})
         retriever = self.config.retriever if bank else None
         return self._rollout(f"train-{name}", inputs, arm=name, seed=seed, part="train", retriever=retriever)
 
-    def evaluation(self, arm: ArmName, seed: int, tasks: Stage, bank: Stage | None, fit: Stage | None) -> Stage:
+    def evaluation(
+        self, arm: ArmName, seed: int, tasks: Stage, bank: Stage | None, fit: Stage | None
+    ) -> Stage:
         inputs: dict[str, Stage] = {"tasks": tasks}
         retriever = None
         if arm in ("teacher", "teacher_random"):
@@ -123,10 +139,19 @@ class _Builder:
             retriever = self.config.retriever.model_copy(update={"name": name})
         if fit:
             inputs["adapter"] = fit
-        return self._rollout(f"eval-{arm}-s{seed}", inputs, arm=arm, seed=seed, part="test", retriever=retriever)
+        return self._rollout(
+            f"eval-{arm}-s{seed}", inputs, arm=arm, seed=seed, part="test", retriever=retriever
+        )
 
     def _rollout(
-        self, name: str, inputs: dict[str, Stage], *, arm: str, seed: int, part: str, retriever: RetrieverConfig | None
+        self,
+        name: str,
+        inputs: dict[str, Stage],
+        *,
+        arm: str,
+        seed: int,
+        part: str,
+        retriever: RetrieverConfig | None,
     ) -> Stage:
         sampling = self.config.sampling.train if part == "train" else self.config.sampling.eval
         content = {
@@ -134,7 +159,7 @@ class _Builder:
             "agent": self.agent,
             "env": self.env,
             "model": self.model,
-            "budget": self.config.budget.model_dump(mode="json"),
+            "budget": self.config.budget.model_dump(mode="json", exclude={"turn_timeout_s"}),
             "sampling": sampling.model_dump(mode="json"),
             "seed": seed,
             "part": part,
@@ -156,13 +181,34 @@ class _Builder:
             "bank": self.config.bank.model_dump(mode="json"),
         }
         return Stage(
-            name="hints", kind="hints", version=VERSIONS["hints"], config=content, inputs={"base": base, "tasks": base.inputs["tasks"]}
+            name="hints",
+            kind="hints",
+            version=VERSIONS["hints"],
+            config=content,
+            inputs={"base": base, "tasks": base.inputs["tasks"]},
         )
 
     def dataset(self, arm: ArmName, sources: dict[str, Stage]) -> Stage:
-        content = {"arm": arm, "agent": self.agent, "model": self.model, "max_length": self.config.train.max_length}
-        return Stage(name=f"rows-{arm}", kind="dataset", version=VERSIONS["dataset"], config=content, inputs=sources)
+        content = {
+            "arm": arm,
+            "agent": self.agent,
+            "model": self.model,
+            "max_length": self.config.train.max_length,
+        }
+        return Stage(
+            name=f"rows-{arm}", kind="dataset", version=VERSIONS["dataset"], config=content, inputs=sources
+        )
 
     def fit(self, arm: ArmName, seed: int, rows: Stage) -> Stage:
-        content = {"train": self.config.train.model_dump(mode="json"), "seed": seed, "model": self.model}
-        return Stage(name=f"fit-{arm}-s{seed}", kind="fit", version=VERSIONS["fit"], config=content, inputs={"rows": rows})
+        content = {
+            "train": self.config.train.model_dump(mode="json", exclude=_MACHINE_SETTINGS),
+            "seed": seed,
+            "model": self.model,
+        }
+        return Stage(
+            name=f"fit-{arm}-s{seed}",
+            kind="fit",
+            version=VERSIONS["fit"],
+            config=content,
+            inputs={"rows": rows},
+        )
