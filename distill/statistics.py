@@ -46,19 +46,17 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> Int
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def effective_episodes(success_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
-    """How many independent episodes these are worth, by the variance between tasks; never more than there are."""
-    n = len(success_N)
-    sums = cluster_sums(np.asarray(success_N, dtype=np.float64)[:, None], clusters_N)
+def effective_number(values_N: NDArray[Any], clusters_N: NDArray[Any]) -> float:
+    """How many independent values these are worth, by the variance between tasks; never more than there are."""
+    values_N = np.asarray(values_N, dtype=np.float64)
+    sums = cluster_sums(values_N[:, None], clusters_N)
     num_clusters = len(sums.counts)
-    if num_clusters == n or num_clusters < 2:
-        return float(num_clusters)
-    p = float(sums.means[0])
-    if p in (0.0, 1.0):
-        return float(num_clusters)  # no spread to learn from: as if seeds of a task repeated each other
-    residuals_C = sums.totals[:, 0] - p * sums.counts
-    variance = float(residuals_C @ residuals_C) / n**2
-    return min(float(n), p * (1 - p) / variance) if variance > 0 else float(n)
+    variance = float(np.var(values_N))
+    if num_clusters in (1, len(values_N)) or variance == 0:
+        return float(num_clusters)  # without spread, as if the seeds of a task repeated each other
+    residuals_C = sums.totals[:, 0] - values_N.mean() * sums.counts
+    between = float(residuals_C @ residuals_C) / len(values_N) ** 2
+    return min(float(len(values_N)), variance / between) if between > 0 else float(len(values_N))
 
 
 def mcnemar_exact(a_only: int, b_only: int) -> float:

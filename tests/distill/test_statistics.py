@@ -117,16 +117,16 @@ def test_bootstrap_in_blocks_is_as_wide(monkeypatch):
 
 def test_seeds_that_repeat_each_other_count_once():
     success = np.random.default_rng(2).random(80) < 0.4
-    assert statistics.effective_episodes(success, np.arange(80)) == 80
-    assert statistics.effective_episodes(np.repeat(success, 3), np.repeat(np.arange(80), 3)) == pytest.approx(
+    assert statistics.effective_number(success, np.arange(80)) == 80
+    assert statistics.effective_number(np.repeat(success, 3), np.repeat(np.arange(80), 3)) == pytest.approx(
         80
     )
-    assert statistics.effective_episodes(np.ones(6), np.repeat([0, 1], 3)) == 2
+    assert statistics.effective_number(np.ones(6), np.repeat([0, 1], 3)) == 2
 
 
 def test_independent_seeds_count_in_full():
     success = np.random.default_rng(2).random(3000) < 0.4
-    assert statistics.effective_episodes(success, np.repeat(np.arange(1000), 3)) > 2700
+    assert statistics.effective_number(success, np.repeat(np.arange(1000), 3)) > 2700
 
 
 def test_under_the_null_one_study_in_twenty_is_rejected():
