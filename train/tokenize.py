@@ -102,17 +102,16 @@ def prove_mask(
 
 def segment(messages: Sequence[Message], tokenizer: Any, *, row_id: str = "") -> list[Segment]:
     """The conversation as its template renders it, cut where the assistant starts and stops to speak."""
-    messages = [{"role": m["role"], "content": m["content"]} for m in messages]
-    _check_messages(messages, tokenizer, row_id)
-    roles = tuple(m["role"] for m in messages)
-    skeleton = _skeleton(roles, tokenizer)
+    chat = [{"role": m["role"], "content": m["content"]} for m in messages]
+    _check_messages(chat, tokenizer, row_id)
+    skeleton = _skeleton(tuple(m["role"] for m in chat), tokenizer)
     if skeleton is not None:
-        segments = skeleton.fill([m["content"] for m in messages])
+        segments = skeleton.fill([m["content"] for m in chat])
         # One render instead of one for every prefix: the skeleton's prefixes are proven, so only the contents could
         # make the template do something else, and then the whole differs.
-        if "".join(s.text for s in segments) == _render(messages, tokenizer, row_id):
+        if "".join(s.text for s in segments) == _render(chat, tokenizer, row_id):
             return segments
-    return _segment_by_prefixes(messages, tokenizer, row_id)
+    return _segment_by_prefixes(chat, tokenizer, row_id)
 
 
 def _segment_by_prefixes(messages: list[dict[str, str]], tokenizer: Any, row_id: str) -> list[Segment]:

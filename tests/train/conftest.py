@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
 
-from tiny_model import tiny_adapter, tiny_model  # noqa: E402, F401
+from tiny_model import tiny_adapter, tiny_model  # noqa: F401
