@@ -1,0 +1,3 @@
+import argparse
+from distill.commands.shared import Verbs
+def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None: ...

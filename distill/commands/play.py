@@ -1,0 +1,83 @@
+"""`offbook play`: a person plays one task in the terminal."""
+
+import argparse
+import random
+from contextlib import ExitStack
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.commands import EXIT_OK
+from distill.commands.shared import Verbs, add_verb
+
+if TYPE_CHECKING:
+    from envs.config import EnvConfig
+    from envs.task import Task
+
+DEFAULT_GAMES = Path("data/alfworld")
+"""Where `offbook data fetch` and `generate` put games unless told otherwise."""
+
+
+def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = add_verb(verbs, "play", run, common, text="play one task yourself in the terminal")
+    parser.add_argument("env", metavar="ENV", nargs="?", choices=("alfworld", "scripted"), default="alfworld", help="alfworld or scripted")
+    parser.add_argument(
+        "--games", metavar="PATH", type=Path, help=f"games to choose from (default: {DEFAULT_GAMES}, else a household made on the spot)"
+    )
+    parser.add_argument("--task", metavar="ID", help="a task's id or a part of it (default: one by --seed)")
+    parser.add_argument("--split", choices=("train", "dev", "test"), help="choose from this split only")
+    parser.add_argument("--seed", metavar="N", type=int, help="chooses the task (default: another one each time)")
+    parser.add_argument("--list", action="store_true", help="list the tasks instead of playing")
+
+
+def run(args: argparse.Namespace) -> int:
+    from distill.commands.terminal import console
+    from distill.play import ask_terminal, play
+    from envs.registry import list_tasks, open_env
+
+    out = console()
+    with ExitStack() as stack:
+        config = _env_config(args, stack)
+        tasks = list_tasks(config, args.split)
+        if args.list:
+            for task in tasks:
+                print(f"{task.id}\t{task.kind}\t{task.goal}")
+            return EXIT_OK
+        task = choose_task(tasks, args.task, args.seed)
+        env = open_env(config)
+        stack.callback(env.close)
+        play(env, task, ask_terminal, out, seed=args.seed or 0)
+    return EXIT_OK
+
+
+def choose_task(tasks: "list[Task]", wanted: str | None, seed: int | None) -> "Task":
+    """The task of that id, the only one whose id holds it, or one drawn by `seed`."""
+    if not tasks:
+        raise ValueError("there is no task to play in these games; see `offbook data`")
+    if wanted is None:
+        return random.Random(seed).choice(tasks)
+    wanted = wanted.removeprefix(f"{tasks[0].env}/")
+    found = [task for task in tasks if task.id == wanted] or [task for task in tasks if wanted in task.id]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"--task {wanted!r} fits {len(found)} tasks, among them {found[0].id} and {found[1].id}; give more of the id")
+    near = get_close_matches(wanted, [task.id for task in tasks], n=1, cutoff=0.3)
+    raise ValueError(f"no task's id holds {wanted!r}; --list shows them all" + (f", the nearest is {near[0]}" if near else ""))
+
+
+def _env_config(args: argparse.Namespace, stack: ExitStack) -> "EnvConfig":
+    from envs.config import AlfworldConfig, ScriptedConfig
+
+    if args.env == "scripted":
+        return ScriptedConfig()
+    if args.games is not None:
+        return AlfworldConfig(games=str(args.games))
+    if DEFAULT_GAMES.is_dir():
+        return AlfworldConfig(games=str(DEFAULT_GAMES))
+    return AlfworldConfig(games=str(_households(stack, args.seed)))
+
+
+def _households(stack: ExitStack, seed: int | None) -> Path:
+    """A few new games in a temporary folder, so that playing needs no download."""
+    raise NotImplementedError
