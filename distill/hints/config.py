@@ -17,6 +17,8 @@ class DiagnosticianConfig(_Frozen):
     """Hints from one failure, the most telling first."""
     skip: tuple[str, ...] = ()
     """Names of habits that it keeps quiet about, such as "no_repeat"."""
+    max_slip_share: float = Field(default=0.1, ge=0, lt=1)
+    """Of a kind's hints, those about slips such as wrong object numbers: symptoms that would flood the bank of a model that sees badly."""
 
 
 class OpenAIWriterConfig(_Frozen):
