@@ -16,14 +16,9 @@ TORCH_PIN := $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements/cpu.lock)
 STAMP := $(VENV)/.installed
 CODE := envs actors distill train tests benchmarks
 
-# One place for what a test run must not do: use more threads than it has, ask a network, or report usage.
-export OMP_NUM_THREADS ?= 1
-TEST_ENV := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 \
-	RAY_USAGE_STATS_ENABLED=0 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false \
-	OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 DS_ACCELERATOR=cpu MPLBACKEND=Agg PYTHONHASHSEED=0
-PYTEST := $(TEST_ENV) $(PY) -m pytest
+PYTEST := $(PY) -m pytest
 
-.PHONY: help venv test test-fast test-slow test-gpu lint format demo pocket bench lock lock-check secrets clean
+.PHONY: help venv test test-fast test-slow test-gpu lint format demo pocket bench lock scan clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,16 +40,16 @@ test-slow: venv ## the long tests alone
 	$(PYTEST) -m "slow and not gpu" --timeout=3600
 
 test-gpu: ## tests for an NVIDIA GPU, in an environment with the gpu extra (VENV=...)
-	DS_ACCELERATOR=cuda HF_HUB_OFFLINE=1 RAY_USAGE_STATS_ENABLED=0 $(PY) -m pytest -m gpu --timeout=1800
+	DS_ACCELERATOR=cuda $(PYTEST) -m gpu --timeout=1800
 
 lint: venv ## ruff, formatting, mypy and the scan for secrets
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	@$(MAKE) --no-print-directory secrets
+	@$(MAKE) --no-print-directory scan
 
-secrets: venv ## no credential in a tracked file
-	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --baseline .secrets.baseline
+scan: venv ## no credential in a tracked file
+	git ls-files -z | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify --baseline .secrets.baseline
 
 format: venv ## let ruff write
 	$(VENV)/bin/ruff check --fix .
