@@ -22,6 +22,8 @@ class AlfworldConfig(_Frozen):
     """Understand `put X in/on Y` (ALFWorld before 0.4) as `move X to Y`; such rewrites are counted in the trajectory."""
     view: Literal["agent", "original"] = "agent"
     """`agent` drops the welcome banner from the opening; `original` keeps every byte."""
+    skip_bad: bool = False
+    """Leave out games that cannot be read, with a warning for each, instead of stopping at the first. Reads every game at once."""
 
 
 class ScriptedConfig(_Frozen):
