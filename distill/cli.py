@@ -28,8 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "run" not in args:
         parser.print_help()
         return EXIT_BAD_INPUT
+    level = args.log_level or getattr(args, "usual_log_level", "warning")
     logging.basicConfig(
-        level=args.log_level.upper(),
+        level=level.upper(),
         format="%(asctime)s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
         stream=sys.stderr,
@@ -54,24 +55,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    # The global options stand before or after the verb.
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), help="of the log on stderr"
-    )
     parser = argparse.ArgumentParser(
         prog="offbook",
         description=DESCRIPTION,
-        parents=[common],
+        parents=[_common_options()],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(debug=False, log_level="info")
+    parser.set_defaults(debug=False, log_level=None)
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb")
+    # Not the parser's own options again: `set_defaults` has given those a default, with which a verb would undo `--debug` before it.
+    common = _common_options()
     for verb in VERBS:
         import_module(f"distill.commands.{verb}").add_to(verbs, common)
     return parser
+
+
+def _common_options() -> argparse.ArgumentParser:
+    """Options that stand before or after the verb."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="of the log on stderr")
+    return common
 
 
 def expected_message(error: BaseException) -> str | None:

@@ -1,9 +1,10 @@
 """Settings files: TOML (or JSON) with `extends`, `--set a.b=c`, and errors that name the key, its file and the nearest known key.
 
+`extends = "base.toml"` puts a file on top of another, relative to itself: tables merge, everything else is replaced, and `unset = ["a.b"]`
+drops inherited keys, for TOML has no null.
 Knows no particular model: every function takes the pydantic class that the file is to become.
 """
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from distill.settings_errors import SettingsError, describe
 from distill.settings_schema import discriminator, step_into, switches_member
 from distill.settings_toml import to_toml
+from distill.stages import content_hash
 
 Model = TypeVar("Model", bound=BaseModel)
 Keys = tuple[str | int, ...]
@@ -50,6 +52,8 @@ def load_settings(path: Path | str, overrides: Sequence[str], model_class: type[
     settings: dict[str, Any] = {}
     origins: dict[Keys, str] = {}
     for file, layer in _layers(path, ()):
+        for name in layer.pop("unset", []):
+            _unset(settings, name, file)
         _merge(settings, layer, model_class)
         origins.update({keys: str(file) for keys in _leaves(layer)})
     typed = [parse_override(text) for text in overrides]
@@ -79,10 +83,7 @@ def parse_override(text: str) -> Override:
 
 def config_hash(model: BaseModel) -> str:
     """SHA-256 hex of every setting, defaults included; the order of keys in the file does not count."""
-    text = json.dumps(
-        model.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":")
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
+    return content_hash(model.model_dump(mode="json"))
 
 
 def to_json(model: BaseModel) -> str:
@@ -130,7 +131,20 @@ def _read(path: Path, named_by: Path | None) -> dict[str, Any]:
         ) from None
     if not isinstance(settings, dict):
         raise SettingsError(f"{path} must hold a table of settings, not a {type(settings).__name__}")
+    unset = settings.get("unset", [])
+    if not isinstance(unset, list) or not all(isinstance(name, str) for name in unset):
+        raise SettingsError(f'{path}: unset wants a list of dotted keys such as ["generate"], not {unset!r}')
     return settings
+
+
+def _unset(settings: dict[str, Any], name: str, file: Path) -> None:
+    *tables, last = name.split(".")
+    node: Any = settings
+    for key in tables:
+        node = node.get(key) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node:
+        raise SettingsError(f"{file}: unset names {name!r}, which it does not inherit; remove it from unset")
+    del node[last]
 
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any], annotation: Any) -> None:

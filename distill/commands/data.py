@@ -1,3 +1,80 @@
+"""`offbook data`: get games, make games, and prove that they are what they should be."""
+
 import argparse
-from distill.commands.shared import Verbs
-def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None: ...
+import json
+from pathlib import Path
+
+from distill.commands import EXIT_NEGATIVE, EXIT_OK
+from distill.commands.shared import Verbs, add_json, add_subverbs, add_verb
+
+DEFAULT_OUT = Path("data/alfworld")
+
+
+def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = add_verb(verbs, "data", None, common, text="fetch, generate and verify games")
+    subverbs = add_subverbs(parser)
+
+    fetch = add_verb(subverbs, "fetch", run_fetch, common, text="get the official release and verify it")
+    _add_env(fetch)
+    fetch.add_argument("--from", dest="source", metavar="PATH", type=Path, help="a copy on this machine instead of the download")
+    _add_out(fetch)
+
+    generate = add_verb(subverbs, "generate", run_generate, common, text="make new households with all six kinds of task")
+    _add_env(generate)
+    generate.add_argument("--seed", metavar="S", type=int, required=True, help="the same seed makes the same games")
+    generate.add_argument("--games", metavar="N", type=int, required=True, help="number of games")
+    _add_out(generate)
+
+    verify = add_verb(subverbs, "verify", run_verify, common, text="check every game of a folder; exit code 1 if one is damaged")
+    _add_env(verify)
+    verify.add_argument("dir", metavar="DIR", type=Path, help="a folder of games")
+
+    traces = add_verb(
+        subverbs,
+        "check-traces",
+        run_check_traces,
+        common,
+        text="replay recorded traces and compare every observation, command list, score and end; exit code 1 on any mismatch",
+    )
+    traces.add_argument("traces", metavar="TRACES", type=Path, help="a .jsonl or .jsonl.xz file, or a folder of such files")
+    traces.add_argument("--games", metavar="GAMES", type=Path, required=True, help="the games that the traces were recorded on")
+    add_json(traces)
+    for each in (fetch, generate):
+        each.set_defaults(usual_log_level="info")
+
+
+def run_fetch(args: argparse.Namespace) -> int:
+    from envs.alfworld.release import fetch
+
+    fetch(args.out, args.source)
+    return EXIT_OK
+
+
+def run_generate(args: argparse.Namespace) -> int:
+    from envs.alfworld.generate import generate
+
+    generate(args.out, seed=args.seed, games=args.games)
+    return EXIT_OK
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    from envs.alfworld.release import verify
+
+    verify(args.dir)
+    return EXIT_OK
+
+
+def run_check_traces(args: argparse.Namespace) -> int:
+    from envs.alfworld.traces import check_traces
+
+    checked = check_traces(args.traces, args.games)
+    print(json.dumps(checked))
+    return EXIT_NEGATIVE
+
+
+def _add_env(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("env", metavar="ENV", choices=("alfworld",), help="alfworld")
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", metavar="DIR", type=Path, default=DEFAULT_OUT, help="where to put them (default: %(default)s)")

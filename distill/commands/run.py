@@ -11,6 +11,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     add_study(parser)
     add_out(parser)
     add_json(parser)
+    parser.set_defaults(usual_log_level="info")
     parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster; default: a private one on this machine")
 
 

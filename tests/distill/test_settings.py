@@ -223,6 +223,17 @@ def test_extends_merges_tables_and_replaces_lists(tmp_path: Path):
     assert loaded.seeds == (3,) and loaded.note == "middle" and loaded.model.replicas == 2
 
 
+def test_unset_drops_what_is_inherited(tmp_path: Path, study: Path):
+    top = tmp_path / "top.toml"
+    top.write_text('extends = "study.toml"\nunset = ["train", "model.replicas"]\n')
+    loaded = load_settings(top, [], Study)
+    assert loaded.train == Train() and loaded.model == Engine(model="pocket")
+    top.write_text('extends = "study.toml"\nunset = ["train.epochs"]\n')
+    assert "unset names 'train.epochs', which it does not inherit" in message(top)
+    top.write_text('extends = "study.toml"\nunset = "train"\n')
+    assert "unset wants a list" in message(top)
+
+
 def test_error_names_the_layer_that_set_the_key(tmp_path: Path, study: Path):
     study.write_text(STUDY + "epoch = 1\n")
     top = tmp_path / "top.toml"
