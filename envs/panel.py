@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import lzma
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from envs.task import Task
 
@@ -51,19 +53,22 @@ class Panel:
             "fetch the same data again or make a new panel, and do not compare the two"
         )
 
-    def save(self, path: Path) -> None:
-        document = {
+    def to_document(self) -> dict[str, Any]:
+        return {
             "version": PANEL_VERSION,
             "name": self.name,
             "dialect": self.dialect,
             "sha256": self.sha256,
             "tasks": [asdict(task) | {"sha256": digest} for task, digest in zip(self.tasks, self.hashes, strict=True)],
         }
-        path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(self.to_document(), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Panel":
-        document = json.loads(path.read_text())
+        """Read a panel's file, plain or `.xz`; raises `PanelMismatchError` where it was edited."""
+        document = json.loads(lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_text())
         if document.get("version") != PANEL_VERSION:
             raise PanelMismatchError(f"{path} has panel version {document.get('version')}, this is version {PANEL_VERSION}")
         rows = document["tasks"]

@@ -1,8 +1,9 @@
 """The environments by name. Above this package nobody asks which environment it is."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 
 from envs.base import EnvError, TextEnv
 from envs.config import EnvConfig
@@ -29,6 +30,9 @@ SPECS: dict[str, EnvSpec] = {
         EnvSpec(name="scripted", module="envs.scripted"),
     )
 }
+
+PANELS = Path(__file__).parent / "panels"
+"""Where the panels that come with Offbook lie."""
 
 
 def _provided(config: EnvConfig, function: str) -> Callable:
@@ -58,6 +62,27 @@ def make_panel(name: str, config: EnvConfig, tasks: Sequence[Task]) -> Panel:
     )
 
 
-def check_panel(panel: Panel, config: EnvConfig) -> None:
-    """Raise `PanelMismatchError` unless the configured data holds every task of the panel with the same content."""
-    panel.require_same(make_panel(panel.name, config, panel.tasks))
+def check_panel(panel: Panel, config: EnvConfig) -> Panel:
+    """Raise unless the configured data holds every task of the panel with the same content; returns the panel with the data's own goals.
+
+    Raises:
+        PanelMismatchError: content or dialect differ.
+        EnvError: tasks are missing.
+    """
+    found = make_panel(panel.name, config, panel.tasks)
+    panel.require_same(found)
+    listed = {task.id: task for task in list_tasks(config)}
+    return replace(found, tasks=tuple(listed[task.id] for task in panel.tasks))
+
+
+def find_panel(name: str) -> Panel:
+    """A shipped panel, such as `paper/alfworld-test`, or a panel's file."""
+    for file in (PANELS / f"{name}.json", PANELS / f"{name}.json.xz", Path(name)):
+        if file.is_file():
+            return Panel.load(file)
+    raise EnvError(f"no panel is called {name!r}; shipped: {', '.join(shipped_panels())}; a panel of your own is a .json file")
+
+
+def shipped_panels() -> list[str]:
+    """Names of the panels that come with Offbook."""
+    return sorted(file.relative_to(PANELS).as_posix().partition(".json")[0] for file in PANELS.rglob("*.json*"))
