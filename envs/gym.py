@@ -1,6 +1,6 @@
 """ALFWorld for Gymnasium: `gymnasium.make("offbook/ALFWorld-v0", games="data/alfworld")`.
 
-The installed package registers itself; a checkout that is not installed imports this module first.
+`import envs.gym` makes the name known; so does `gymnasium.make("envs.gym:offbook/ALFWorld-v0", ...)` by itself.
 """
 
 import string
