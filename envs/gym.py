@@ -55,7 +55,9 @@ class AlfworldGymEnv(gymnasium.Env[str, str]):
         self._score = 0.0
         self._shown = ""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
         """`options={"task": id}` plays that task this once."""
         super().reset(seed=seed)
         chosen = (options or {}).get("task", self._fixed)
@@ -74,7 +76,7 @@ class AlfworldGymEnv(gymnasium.Env[str, str]):
         self._shown = result.observation
         return result.observation, reward, result.done, False, self._info(result)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """What was seen last, in mode "ansi"."""
         return self._shown if self.render_mode == "ansi" else None
 
@@ -83,7 +85,9 @@ class AlfworldGymEnv(gymnasium.Env[str, str]):
 
     def _require(self, task: str) -> None:
         if task not in self._tasks:
-            raise EnvError(f"no task {task!r} among the {len(self._ids)} games at hand; one is {self._ids[0]!r}")
+            raise EnvError(
+                f"no task {task!r} among the {len(self._ids)} games at hand; one is {self._ids[0]!r}"
+            )
 
     def _info(self, result: StepResult) -> dict[str, Any]:
         return {

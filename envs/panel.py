@@ -29,12 +29,16 @@ class Panel:
             raise ValueError(f"panel {self.name}: {len(self.tasks)} tasks but {len(self.hashes)} hashes")
         keys = [task.key for task in self.tasks]
         if len(set(keys)) != len(keys):
-            raise ValueError(f"panel {self.name} holds a task twice: {next(k for k in keys if keys.count(k) > 1)}")
+            raise ValueError(
+                f"panel {self.name} holds a task twice: {next(k for k in keys if keys.count(k) > 1)}"
+            )
 
     @property
     def sha256(self) -> str:
         """Identity of the panel: its tasks, their content and the dialect; neither its name nor the order counts."""
-        rows = sorted([task.key, task.kind, digest] for task, digest in zip(self.tasks, self.hashes, strict=True))
+        rows = sorted(
+            [task.key, task.kind, digest] for task, digest in zip(self.tasks, self.hashes, strict=True)
+        )
         text = json.dumps([PANEL_VERSION, self.dialect, rows], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -43,7 +47,9 @@ class Panel:
         if self.sha256 == other.sha256:
             return
         if self.dialect != other.dialect:
-            raise PanelMismatchError(f"panel {self.name} speaks {self.dialect!r} but the data speaks {other.dialect!r}")
+            raise PanelMismatchError(
+                f"panel {self.name} speaks {self.dialect!r} but the data speaks {other.dialect!r}"
+            )
         mine = dict(zip((t.key for t in self.tasks), self.hashes, strict=True))
         theirs = dict(zip((t.key for t in other.tasks), other.hashes, strict=True))
         changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
@@ -59,7 +65,10 @@ class Panel:
             "name": self.name,
             "dialect": self.dialect,
             "sha256": self.sha256,
-            "tasks": [asdict(task) | {"sha256": digest} for task, digest in zip(self.tasks, self.hashes, strict=True)],
+            "tasks": [
+                asdict(task) | {"sha256": digest}
+                for task, digest in zip(self.tasks, self.hashes, strict=True)
+            ],
         }
 
     def save(self, path: Path) -> None:
@@ -68,9 +77,13 @@ class Panel:
     @classmethod
     def load(cls, path: Path) -> "Panel":
         """Read a panel's file, plain or `.xz`; raises `PanelMismatchError` where it was edited."""
-        document = json.loads(lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_text())
+        document = json.loads(
+            lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_text()
+        )
         if document.get("version") != PANEL_VERSION:
-            raise PanelMismatchError(f"{path} has panel version {document.get('version')}, this is version {PANEL_VERSION}")
+            raise PanelMismatchError(
+                f"{path} has panel version {document.get('version')}, this is version {PANEL_VERSION}"
+            )
         rows = document["tasks"]
         panel = cls(
             name=document["name"],
@@ -79,5 +92,7 @@ class Panel:
             hashes=tuple(row["sha256"] for row in rows),
         )
         if panel.sha256 != document["sha256"]:
-            raise PanelMismatchError(f"{path} was edited: it says {document['sha256'][:12]} but its tasks hash to {panel.sha256[:12]}")
+            raise PanelMismatchError(
+                f"{path} was edited: it says {document['sha256'][:12]} but its tasks hash to {panel.sha256[:12]}"
+            )
         return panel

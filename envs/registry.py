@@ -80,9 +80,13 @@ def find_panel(name: str) -> Panel:
     for file in (PANELS / f"{name}.json", PANELS / f"{name}.json.xz", Path(name)):
         if file.is_file():
             return Panel.load(file)
-    raise EnvError(f"no panel is called {name!r}; shipped: {', '.join(shipped_panels())}; a panel of your own is a .json file")
+    raise EnvError(
+        f"no panel is called {name!r}; shipped: {', '.join(shipped_panels())}; a panel of your own is a .json file"
+    )
 
 
 def shipped_panels() -> list[str]:
     """Names of the panels that come with Offbook."""
-    return sorted(file.relative_to(PANELS).as_posix().partition(".json")[0] for file in PANELS.rglob("*.json*"))
+    return sorted(
+        file.relative_to(PANELS).as_posix().partition(".json")[0] for file in PANELS.rglob("*.json*")
+    )

@@ -8,7 +8,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from envs.base import EnvError, StepResult, TextEnv
@@ -81,12 +81,19 @@ def list_tasks(config: ScriptedConfig, split: str | None = None) -> list[Task]:
         house = house_of(number)
         of_split = _SPLITS[number // len(KINDS) % len(_SPLITS)]
         if split in (None, of_split):
-            tasks.append(Task(env="scripted", split=of_split, id=f"house-{number:05d}", kind=house.kind, goal=house.goal))
+            tasks.append(
+                Task(
+                    env="scripted", split=of_split, id=f"house-{number:05d}", kind=house.kind, goal=house.goal
+                )
+            )
     return tasks
 
 
 def content_hashes(config: ScriptedConfig, tasks: Sequence[Task]) -> list[str]:
-    return [hashlib.sha256(json.dumps(asdict(house_of(_known(config, task)))).encode()).hexdigest() for task in tasks]
+    return [
+        hashlib.sha256(json.dumps(asdict(house_of(_known(config, task)))).encode()).hexdigest()
+        for task in tasks
+    ]
 
 
 def dialect(config: ScriptedConfig) -> str:
@@ -127,7 +134,14 @@ class ScriptedEnv:
         if action not in self._admissible():
             return self._result("Nothing happens.", valid=False)
         verb, _, rest = action.partition(" ")
-        act = {"look": self._look, "go": self._go, "open": self._open_chest, "take": self._take, "wash": self._wash, "drop": self._drop}
+        act: dict[str, Callable[[str], str]] = {
+            "look": self._look,
+            "go": self._go,
+            "open": self._open_chest,
+            "take": self._take,
+            "wash": self._wash,
+            "drop": self._drop,
+        }
         return self._result(act[verb](rest), valid=True)
 
     def close(self) -> None:
@@ -198,7 +212,9 @@ def _number(task: Task) -> int:
     try:
         return int(task.id.removeprefix("house-"))
     except ValueError:
-        raise EnvError(f"no scripted task is called {task.id!r}; they are called house-00000 and so on") from None
+        raise EnvError(
+            f"no scripted task is called {task.id!r}; they are called house-00000 and so on"
+        ) from None
 
 
 def _known(config: ScriptedConfig, task: Task) -> int:

@@ -65,7 +65,9 @@ class AlfworldEnv:
         """The world is deterministic: `seed` changes nothing."""
         self._world = world = World(self._index.game(task.id))
         opening = world.reset()
-        return self._result(world, opening if self._config.view == "original" else opening.removeprefix(BANNER), None)
+        return self._result(
+            world, opening if self._config.view == "original" else opening.removeprefix(BANNER), None
+        )
 
     def step(self, action: str) -> StepResult:
         world = self._world

@@ -55,11 +55,19 @@ def parse_game_file(content: bytes, path: str, source: str) -> GameRow:
         found = _SENTENCE.search(grammar)
         walkthrough = tuple(document.get("walkthrough") or ())
     except (ValueError, KeyError, TypeError) as error:
-        raise EnvError(f"{source} is truncated or no game of the release ({error!r}); fetch it again or pass skip_bad=true") from None
+        raise EnvError(
+            f"{source} is truncated or no game of the release ({error!r}); fetch it again or pass skip_bad=true"
+        ) from None
     if found is None or not isinstance(problem, str):
-        raise EnvError(f"{source} holds no task sentence; is it a game of the release? fetch it again or pass skip_bad=true")
+        raise EnvError(
+            f"{source} holds no task sentence; is it a game of the release? fetch it again or pass skip_bad=true"
+        )
     return GameRow(
-        path=path, task=found[1], problem=problem, walkthrough=walkthrough, solvable=bool(document.get("solvable", True))
+        path=path,
+        task=found[1],
+        problem=problem,
+        walkthrough=walkthrough,
+        solvable=bool(document.get("solvable", True)),
     )
 
 
@@ -97,7 +105,11 @@ def find_logic(games: Path) -> Logic:
 
 def _as_released(domain: str, grammar: str) -> Logic:
     """The package's files differ from those inside the games in three places."""
-    domain = re.sub(r"\)\n+\)\n*$", ")\n)\n", domain.replace(";(receptacleType ?r SinkType)", "(receptacleType ?r SinkType)"))
+    domain = re.sub(
+        r"\)\n+\)\n*$",
+        ")\n)\n",
+        domain.replace(";(receptacleType ?r SinkType)", "(receptacleType ?r SinkType)"),
+    )
     grammar = grammar.replace(f"{_UNKNOWN_GOAL}.", _UNKNOWN_GOAL)
     begin = grammar.find('    feedback :: "#help.feedback#";')
     if begin >= 0:
@@ -106,5 +118,7 @@ def _as_released(domain: str, grammar: str) -> Logic:
     logic = Logic(domain=domain, grammar=grammar)
     found = tuple(hashlib.sha256(text.encode()).hexdigest() for text in (logic.domain, logic.grammar))
     if found != (_DOMAIN_SHA256, _GRAMMAR_SHA256):
-        raise EnvError("the installed alfworld package holds another domain or grammar than the release; install alfworld==0.4.2")
+        raise EnvError(
+            "the installed alfworld package holds another domain or grammar than the release; install alfworld==0.4.2"
+        )
     return logic

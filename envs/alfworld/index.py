@@ -18,7 +18,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from envs.alfworld.game import Game
-from envs.alfworld.gamefile import GAME_FILE, SPLITS, GameRow, Logic, compose_game_file, find_logic, parse_game_file
+from envs.alfworld.gamefile import (
+    GAME_FILE,
+    SPLITS,
+    GameRow,
+    Logic,
+    compose_game_file,
+    find_logic,
+    parse_game_file,
+)
 from envs.alfworld.manifest import release_hashes
 from envs.base import EnvError
 from envs.task import Task
@@ -51,7 +59,9 @@ class GameIndex:
         self._entries: dict[str, _Entry] = {}
         for path, entry in _find(games, skip_bad=skip_bad):
             if path in self._entries:
-                raise EnvError(f"game {path} is in {self._entries[path].source} and in {entry.source}; keep one")
+                raise EnvError(
+                    f"game {path} is in {self._entries[path].source} and in {entry.source}; keep one"
+                )
             self._entries[path] = entry
         if skip_bad:
             self._drop_bad()
@@ -63,7 +73,9 @@ class GameIndex:
 
     def paths(self, split: str | None = None) -> list[str]:
         """Paths of all games, or of those of "train", "dev" or "test"; sorted."""
-        return sorted(path for path in self._entries if split is None or SPLITS[path.partition("/")[0]] == split)
+        return sorted(
+            path for path in self._entries if split is None or SPLITS[path.partition("/")[0]] == split
+        )
 
     def task(self, path: str) -> Task:
         task = self._tasks.get(path)
@@ -71,14 +83,18 @@ class GameIndex:
             entry = self._entries.get(path)
             sentence = entry.sentence if entry and entry.sentence else self.row(path).task
             split, folder, _ = path.split("/")
-            task = Task(env="alfworld", split=SPLITS[split], id=path, kind=folder.partition("-")[0], goal=sentence)
+            task = Task(
+                env="alfworld", split=SPLITS[split], id=path, kind=folder.partition("-")[0], goal=sentence
+            )
             self._tasks[path] = task
         return task
 
     def row(self, path: str) -> GameRow:
         entry = self._entries.get(path)
         if entry is None:
-            raise EnvError(f"{self._games} holds no game {path}; it holds {len(self._entries)}, such as {min(self._entries)}")
+            raise EnvError(
+                f"{self._games} holds no game {path}; it holds {len(self._entries)}, such as {min(self._entries)}"
+            )
         try:
             content = entry.read()
         except OSError as error:
@@ -171,7 +187,9 @@ def _find(place: Path, *, skip_bad: bool) -> Iterator[tuple[str, _Entry]]:
     elif place.name.endswith((".jsonl", ".jsonl.xz")):
         yield from _find_lines(place, skip_bad=skip_bad)
     else:
-        raise EnvError(f"{place} is no place for games: give a folder of the release, or a .jsonl or .jsonl.xz file")
+        raise EnvError(
+            f"{place} is no place for games: give a folder of the release, or a .jsonl or .jsonl.xz file"
+        )
 
 
 def _find_files(place: Path) -> Iterator[tuple[str, _Entry]]:
@@ -207,12 +225,18 @@ def _find_lines(file: Path, *, skip_bad: bool) -> Iterator[tuple[str, _Entry]]:
                     log.warning("skipped a bad game: %s", error)
                 else:
                     # A compressed file cannot be read from the middle: its games stay in memory, a few kB each.
-                    read = partial(zlib.decompress, zlib.compress(line, 1)) if packed else partial(_read_span, file, start, len(line))
+                    read = (
+                        partial(zlib.decompress, zlib.compress(line, 1))
+                        if packed
+                        else partial(_read_span, file, start, len(line))
+                    )
                     yield row.path, _Entry(source=source, read=read, compact=True, sentence=row.task)
                 start += len(line)
     except (EOFError, lzma.LZMAError, OSError) as error:
         if not skip_bad:
-            raise EnvError(f"{file} is truncated or damaged after line {number} ({error}); fetch it again or pass skip_bad=true") from None
+            raise EnvError(
+                f"{file} is truncated or damaged after line {number} ({error}); fetch it again or pass skip_bad=true"
+            ) from None
         log.warning("skipped the rest of %s after line %d: %s", file, number, error)
 
 
@@ -233,8 +257,12 @@ def _parse_line(line: bytes, source: str) -> GameRow:
             solvable=bool(document.get("solvable", True)),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise EnvError(f"{source} is no complete game ({error!r}); fetch or generate it again, or pass skip_bad=true") from None
+        raise EnvError(
+            f"{source} is no complete game ({error!r}); fetch or generate it again, or pass skip_bad=true"
+        ) from None
     split, *rest = row.path.split("/")
     if split not in SPLITS or len(rest) != 2:
-        raise EnvError(f"{source}: {row.path!r} is no path of a game; it must be SPLIT/TASK/TRIAL with a split of {', '.join(SPLITS)}")
+        raise EnvError(
+            f"{source}: {row.path!r} is no path of a game; it must be SPLIT/TASK/TRIAL with a split of {', '.join(SPLITS)}"
+        )
     return row

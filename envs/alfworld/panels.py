@@ -37,7 +37,9 @@ _SENTENCES = {
 
 
 def paper_test() -> Panel:
-    return _panel("paper/alfworld-test", (path for path in release_hashes() if path.startswith("valid_unseen/")))
+    return _panel(
+        "paper/alfworld-test", (path for path in release_hashes() if path.startswith("valid_unseen/"))
+    )
 
 
 def paper_train_1200() -> Panel:
@@ -51,7 +53,7 @@ def paper_train_1200() -> Panel:
 def task_of_path(path: str) -> Task:
     """What a game's path tells. The goal is the plain sentence; a game's own words may differ ("chill" for "cool")."""
     split, folder, _ = path.split("/")
-    kind, thing, _, place, scene = folder.split("-")
+    kind, thing, _, place, _scene = folder.split("-")
     sentence = _SENTENCES[kind].format(thing=thing.lower(), place=place.lower())
     return Task(env="alfworld", split=SPLITS[split], id=path, kind=kind, goal=sentence)
 
@@ -60,7 +62,10 @@ def _panel(name: str, paths: Iterable[str]) -> Panel:
     ordered = sorted(paths)
     hashes = release_hashes()
     return Panel(
-        name=name, dialect=DIALECT, tasks=tuple(task_of_path(p) for p in ordered), hashes=tuple(hashes[p] for p in ordered)
+        name=name,
+        dialect=DIALECT,
+        tasks=tuple(task_of_path(p) for p in ordered),
+        hashes=tuple(hashes[p] for p in ordered),
     )
 
 

@@ -92,7 +92,9 @@ def fetch(dest: Path, source: Path | None = None) -> VerifyReport:
         _unpack(archive, dest)
         archive.unlink()
     elif not Path(source).exists():
-        raise EnvError(f"{source} does not exist; give the release's zip or a folder that holds its {GAME_FILE} files")
+        raise EnvError(
+            f"{source} does not exist; give the release's zip or a folder that holds its {GAME_FILE} files"
+        )
     elif Path(source).is_dir():
         _copy_folder(Path(source), dest)
     else:
@@ -118,7 +120,9 @@ def download(url: str, target: Path) -> None:
         raise EnvError(
             f"cannot download {url}: {error!r}; what came is kept in {part}, run the command again, or give a local copy with --from"
         ) from None
-    raise EnvError(f"the download of {url} broke off five times; what came is kept in {part}, run the command again")
+    raise EnvError(
+        f"the download of {url} broke off five times; what came is kept in {part}, run the command again"
+    )
 
 
 def _download_rest(url: str, part: Path) -> bool:
@@ -147,7 +151,12 @@ def _unpack(archive: Path, dest: Path) -> None:
         with zipfile.ZipFile(archive) as packed:
             for name in sorted(packed.namelist()):
                 if PurePosixPath(name).name == GAME_FILE:
-                    _install("/".join(PurePosixPath(name).parts[-4:-1]), packed.read(name), dest, f"{archive}:{name}")
+                    _install(
+                        "/".join(PurePosixPath(name).parts[-4:-1]),
+                        packed.read(name),
+                        dest,
+                        f"{archive}:{name}",
+                    )
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise EnvError(f"{archive} is damaged or no zip ({error}); delete it and fetch again") from None
 

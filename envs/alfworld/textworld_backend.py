@@ -39,7 +39,9 @@ class TextWorldEnv:
                 self._loaded = task.id
             self._state = self._original.reset()
         opening = self._state.feedback
-        return self._result(opening if self._config.view == "original" else opening.removeprefix(BANNER), True, None)
+        return self._result(
+            opening if self._config.view == "original" else opening.removeprefix(BANNER), True, None
+        )
 
     def step(self, action: str) -> StepResult:
         if self._state is None:
@@ -81,7 +83,9 @@ def _original_env() -> Any:
         from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
         from textworld.envs.pddl import PddlEnv
     except ImportError as error:
-        raise EnvError(f"backend 'textworld' needs the extra `alfworld` ({error}): pip install 'offbook[alfworld]'") from None
+        raise EnvError(
+            f"backend 'textworld' needs the extra `alfworld` ({error}): pip install 'offbook[alfworld]'"
+        ) from None
     with _ONE_AT_A_TIME:
         wanted = textworld.EnvInfos(won=True, lost=True, admissible_commands=True)
         return AlfredDemangler(PddlEnv(wanted))

@@ -74,7 +74,13 @@ def _replay(index: GameIndex, trace: dict[str, Any], source: str) -> Iterator[st
     world = World(index.game(trace["game"]))
     for number, step in enumerate(trace["steps"]):
         text = world.reset() if step["action"] is None else world.step(step["action"])
-        ours = {"obs": text, "admissible": list(world.admissible), "score": world.score, "done": world.done, "won": world.done}
+        ours = {
+            "obs": text,
+            "admissible": list(world.admissible),
+            "score": world.score,
+            "done": world.done,
+            "won": world.done,
+        }
         yield next(
             (
                 f"{source}: {trace['game']} step {number} ({step['action']!r}): {field} is {_shown(ours[field], step[field])}"
@@ -97,7 +103,11 @@ def _read_traces(places: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]
     for file in files:
         number = 0
         try:
-            with lzma.open(file, "rt", encoding="utf-8") if file.suffix == ".xz" else file.open(encoding="utf-8") as stream:
+            with (
+                lzma.open(file, "rt", encoding="utf-8")
+                if file.suffix == ".xz"
+                else file.open(encoding="utf-8") as stream
+            ):
                 for number, line in enumerate(stream, start=1):
                     trace = json.loads(line)
                     if not isinstance(trace.get("game"), str) or not isinstance(trace.get("steps"), list):
