@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from distill.commands import EXIT_BAD_INPUT, EXIT_INTERRUPTED, VERBS
+from distill.version import VERSION
 
 DESCRIPTION = """\
 Teach language-model agents what hints told them, so that they play without the hints.
@@ -75,7 +76,9 @@ def _common_options() -> argparse.ArgumentParser:
     """Options that stand before or after the verb."""
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    common.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="of the log on stderr")
+    common.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), help="of the log on stderr"
+    )
     return common
 
 
@@ -102,10 +105,7 @@ def _missing_package(error: ModuleNotFoundError) -> str | None:
 
 class _PrintVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_args: object, **_named: object) -> None:
-        # importlib.metadata takes a while to import, and only this option needs it.
-        from distill.version import version
-
-        print(f"offbook {version()}")
+        print(f"offbook {VERSION}")
         parser.exit()
 
 

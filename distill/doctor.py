@@ -35,7 +35,15 @@ def examine(*, out: Path, games: Path | None, deep: bool) -> list[Finding]:
     """Every finding, in the order of the report."""
     from distill.doctor_packages import packages
 
-    checks: list[Callable[[], Iterator[Finding]]] = [_python, _processor, _memory, lambda: _disk(out), _shared_memory, _compiler, _gpu]
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _processor,
+        _memory,
+        lambda: _disk(out),
+        _shared_memory,
+        _compiler,
+        _gpu,
+    ]
     findings = [finding for check in checks for finding in check()]
     findings += packages()
     findings += [finding for check in (_threads, _pocket, lambda: _alfworld(games)) for finding in check()]
@@ -51,18 +59,28 @@ def _python() -> Iterator[Finding]:
     if (3, 11) <= sys.version_info[:2] <= (3, 12):
         yield Finding(name="python", state="ok", found=found)
     else:
-        yield Finding(name="python", state="missing", found=f"{found}, wants 3.11 or 3.12", mend="make venv PYTHON=python3.11")
+        yield Finding(
+            name="python",
+            state="missing",
+            found=f"{found}, wants 3.11 or 3.12",
+            mend="make venv PYTHON=python3.11",
+        )
 
 
 def _processor() -> Iterator[Finding]:
     cores, limit = len(os.sched_getaffinity(0)), cpu_limit()
-    found = f"{cores} cores" + (f", held to {limit:g} by the container" if limit is not None and limit < cores else "")
+    found = f"{cores} cores" + (
+        f", held to {limit:g} by the container" if limit is not None and limit < cores else ""
+    )
     usable = min(cores, limit) if limit is not None else cores
     if usable >= 2:
         yield Finding(name="processor", state="ok", found=found)
     else:
         yield Finding(
-            name="processor", state="advice", found=found, mend="give the machine two cores: with one, engine and worlds take turns"
+            name="processor",
+            state="advice",
+            found=found,
+            mend="give the machine two cores: with one, engine and worlds take turns",
         )
 
 
@@ -89,9 +107,19 @@ def _disk(out: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     found = f"{free / GB:.1f} GB free for {out}"
     if not os.access(folder, os.W_OK):
-        yield Finding(name="disk", state="missing", found=f"{folder} cannot be written to", mend="offbook run STUDY --out ANOTHER_FOLDER")
+        yield Finding(
+            name="disk",
+            state="missing",
+            found=f"{folder} cannot be written to",
+            mend="offbook run STUDY --out ANOTHER_FOLDER",
+        )
     elif free < NEEDED_DISK:
-        yield Finding(name="disk", state="missing", found=found, mend="free some space, or offbook run STUDY --out ANOTHER_FOLDER")
+        yield Finding(
+            name="disk",
+            state="missing",
+            found=found,
+            mend="free some space, or offbook run STUDY --out ANOTHER_FOLDER",
+        )
     elif free < ADVISED_DISK:
         yield Finding(name="disk", state="advice", found=found, mend="free some space before a larger study")
     else:
@@ -101,7 +129,12 @@ def _disk(out: Path) -> Iterator[Finding]:
 def _shared_memory() -> Iterator[Finding]:
     shared = Path("/dev/shm")
     if not shared.is_dir():
-        yield Finding(name="shared memory", state="advice", found="no /dev/shm", mend="Ray then keeps objects on disk, which is slow")
+        yield Finding(
+            name="shared memory",
+            state="advice",
+            found="no /dev/shm",
+            mend="Ray then keeps objects on disk, which is slow",
+        )
         return
     free = shutil.disk_usage(shared).free
     state: State = "ok" if free >= GB else "advice"
@@ -114,7 +147,12 @@ def _compiler() -> Iterator[Finding]:
     if path:
         yield Finding(name="gcc", state="ok", found=path)
     else:
-        yield Finding(name="gcc", state="missing", found="no C compiler; DeepSpeed builds its kernels with it", mend="apt-get install build-essential")
+        yield Finding(
+            name="gcc",
+            state="missing",
+            found="no C compiler; DeepSpeed builds its kernels with it",
+            mend="apt-get install build-essential",
+        )
 
 
 def _gpu() -> Iterator[Finding]:
@@ -126,7 +164,11 @@ def _threads() -> Iterator[Finding]:
     value = os.environ.get("OMP_NUM_THREADS")
     cores = len(os.sched_getaffinity(0))
     if value is None:
-        yield Finding(name="OMP_NUM_THREADS", state="ok", found="not set, each engine and worker chooses by its model's size")
+        yield Finding(
+            name="OMP_NUM_THREADS",
+            state="ok",
+            found="not set, each engine and worker chooses by its model's size",
+        )
     elif value.isdigit() and 1 <= int(value) <= cores:
         yield Finding(name="OMP_NUM_THREADS", state="ok", found=value)
     else:
@@ -146,7 +188,9 @@ def _pocket() -> Iterator[Finding]:
         return
     lacking = [name for name in wanted if not (folder / name).is_file() or not (folder / name).stat().st_size]
     if lacking:
-        yield Finding(name="pocket model", state="missing", found=f"{folder} lacks {', '.join(lacking)}", mend=mend)
+        yield Finding(
+            name="pocket model", state="missing", found=f"{folder} lacks {', '.join(lacking)}", mend=mend
+        )
         return
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     yield Finding(name="pocket model", state="ok", found=f"{size / 1e6:.1f} MB in {folder}")
@@ -154,7 +198,11 @@ def _pocket() -> Iterator[Finding]:
 
 def _alfworld(games: Path | None) -> Iterator[Finding]:
     if games is None:
-        yield Finding(name="ALFWorld games", state="ok", found="none needed: the demo makes its own households (--games PATH checks yours)")
+        yield Finding(
+            name="ALFWorld games",
+            state="ok",
+            found="none needed: the demo makes its own households (--games PATH checks yours)",
+        )
         return
     from envs.base import EnvError
     from envs.config import AlfworldConfig
@@ -212,7 +260,11 @@ def gpu_names(proc: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
         import subprocess
 
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=30)
-        names = [line.partition(": ")[2].partition(" (")[0] for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+        names = [
+            line.partition(": ")[2].partition(" (")[0]
+            for line in listed.stdout.splitlines()
+            if line.startswith("GPU ")
+        ]
     return names
 
 

@@ -26,7 +26,9 @@ def deep_checks() -> Iterator[Finding]:
     # Ray's sockets live below this folder, and their paths must stay short.
     with tempfile.TemporaryDirectory(prefix="offbook-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         yield try_python(
-            "start Ray", _RAY.format(folder=folder), mend="read the lines above it: often too little memory, or a full /tmp or /dev/shm"
+            "start Ray",
+            _RAY.format(folder=folder),
+            mend="read the lines above it: often too little memory, or a full /tmp or /dev/shm",
         )
 
 
@@ -34,7 +36,9 @@ def try_python(name: str, code: str, *, mend: str, timeout_s: float = TIMEOUT_S)
     """Run `code` in a fresh Python and say how that went."""
     start = time.monotonic()
     try:
-        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=timeout_s)
+        ended = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=timeout_s
+        )
     except subprocess.TimeoutExpired:
         return Finding(name=name, state="missing", found=f"not done after {timeout_s:g} s", mend=mend)
     if ended.returncode == 0:

@@ -24,7 +24,7 @@ class Group:
 
 
 def groups(has_gpu: bool) -> list[Group]:
-    engine, other = ("gpu", "cpu") if has_gpu else ("cpu", "gpu")
+    engine = "gpu" if has_gpu else "cpu"
     return [
         Group(name="", why="playing, planning, reading runs", needed=True),
         Group(name="train", why="training students", needed=True),
@@ -58,19 +58,30 @@ def requirements() -> dict[str, list[Requirement]]:
     extras = metadata.metadata("offbook").get_all("Provides-Extra") or []
     found = {"": [r for r in parsed if r.marker is None or r.marker.evaluate({"extra": ""})]}
     for extra in extras:
-        found[extra] = [r for r in parsed if r not in found[""] and r.marker is not None and r.marker.evaluate({"extra": extra})]
+        found[extra] = [
+            r
+            for r in parsed
+            if r not in found[""] and r.marker is not None and r.marker.evaluate({"extra": extra})
+        ]
     return found
 
 
 def check(requirement: Requirement, group: Group, installed: str | None) -> Finding:
     """Whether `installed`, a version or None, is what the requirement wants."""
     # A CPU build calls itself 2.13.0+cpu, and a build's name is not a version.
-    fits = installed is not None and requirement.specifier.contains(installed.partition("+")[0], prereleases=True)
+    fits = installed is not None and requirement.specifier.contains(
+        installed.partition("+")[0], prereleases=True
+    )
     if fits:
         return Finding(name=requirement.name, state="ok", found=str(installed))
     wants = f"wants {requirement.specifier}" if str(requirement.specifier) else "any version does"
     found = f"{installed or 'not installed'}, {wants}, for {group.why}"
-    return Finding(name=requirement.name, state="missing" if group.needed else "advice", found=found, mend=_install(group.name))
+    return Finding(
+        name=requirement.name,
+        state="missing" if group.needed else "advice",
+        found=found,
+        mend=_install(group.name),
+    )
 
 
 def _install(extra: str) -> str:
@@ -93,7 +104,9 @@ def _torch_build() -> Iterator[Finding]:
     torch = _installed("torch")
     if torch is None or not torch.endswith("+cpu"):
         return
-    foreign = [name for name in _CUDA_BUILDS if (version := _installed(name)) and not version.endswith("+cpu")]
+    foreign = [
+        name for name in _CUDA_BUILDS if (version := _installed(name)) and not version.endswith("+cpu")
+    ]
     if foreign:
         yield Finding(
             name="torch build",

@@ -9,10 +9,14 @@ from distill.commands.shared import Verbs, add_json, add_study, add_subverbs, ad
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = add_verb(verbs, "config", None, common, text="show or check a study's settings")
     subverbs = add_subverbs(parser)
-    show = add_verb(subverbs, "show", run_show, common, text="print every setting with defaults and overrides resolved")
+    show = add_verb(
+        subverbs, "show", run_show, common, text="print every setting with defaults and overrides resolved"
+    )
     add_study(show)
     add_json(show)
-    validate = add_verb(subverbs, "validate", run_validate, common, text="check a study's settings and print their hash")
+    validate = add_verb(
+        subverbs, "validate", run_validate, common, text="check a study's settings and print their hash"
+    )
     add_study(validate)
 
 

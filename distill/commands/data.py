@@ -2,12 +2,15 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from distill.commands import EXIT_NEGATIVE, EXIT_OK
 from distill.commands.shared import Verbs, add_json, add_subverbs, add_verb
 
 DEFAULT_OUT = Path("data/alfworld")
+_MOST_NAMED = 20
+"""Games that a report names one by one."""
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -16,18 +19,37 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
     fetch = add_verb(subverbs, "fetch", run_fetch, common, text="get the official release and verify it")
     _add_env(fetch)
-    fetch.add_argument("--from", dest="source", metavar="PATH", type=Path, help="a copy on this machine instead of the download")
+    fetch.add_argument(
+        "--from",
+        dest="source",
+        metavar="PATH",
+        type=Path,
+        help="a copy on this machine instead of the download",
+    )
     _add_out(fetch)
 
-    generate = add_verb(subverbs, "generate", run_generate, common, text="make new households with all six kinds of task")
+    generate = add_verb(
+        subverbs, "generate", run_generate, common, text="make new households with all six kinds of task"
+    )
     _add_env(generate)
-    generate.add_argument("--seed", metavar="S", type=int, required=True, help="the same seed makes the same games")
+    generate.add_argument(
+        "--seed", metavar="S", type=int, required=True, help="the same seed makes the same games"
+    )
     generate.add_argument("--games", metavar="N", type=int, required=True, help="number of games")
     _add_out(generate)
 
-    verify = add_verb(subverbs, "verify", run_verify, common, text="check every game of a folder; exit code 1 if one is damaged")
+    verify = add_verb(
+        subverbs,
+        "verify",
+        run_verify,
+        common,
+        text="check every game of a folder; exit code 1 if one is damaged",
+    )
     _add_env(verify)
     verify.add_argument("dir", metavar="DIR", type=Path, help="a folder of games")
+    verify.add_argument(
+        "--partial", action="store_true", help="a part of the release will do, if nothing in it differs"
+    )
 
     traces = add_verb(
         subverbs,
@@ -36,8 +58,16 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         common,
         text="replay recorded traces and compare every observation, command list, score and end; exit code 1 on any mismatch",
     )
-    traces.add_argument("traces", metavar="TRACES", type=Path, help="a .jsonl or .jsonl.xz file, or a folder of such files")
-    traces.add_argument("--games", metavar="GAMES", type=Path, required=True, help="the games that the traces were recorded on")
+    traces.add_argument(
+        "traces", metavar="TRACES", type=Path, help="a .jsonl or .jsonl.xz file, or a folder of such files"
+    )
+    traces.add_argument(
+        "--games",
+        metavar="GAMES",
+        type=Path,
+        required=True,
+        help="the games that the traces were recorded on",
+    )
     add_json(traces)
     for each in (fetch, generate):
         each.set_defaults(usual_log_level="info")
@@ -46,8 +76,9 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def run_fetch(args: argparse.Namespace) -> int:
     from envs.alfworld.release import fetch
 
-    fetch(args.out, args.source)
-    return EXIT_OK
+    report = fetch(args.out, args.source)
+    print(f"{args.out}: {report.summary()}")
+    return EXIT_OK if report.whole else EXIT_NEGATIVE
 
 
 def run_generate(args: argparse.Namespace) -> int:
@@ -60,16 +91,37 @@ def run_generate(args: argparse.Namespace) -> int:
 def run_verify(args: argparse.Namespace) -> int:
     from envs.alfworld.release import verify
 
-    verify(args.dir)
-    return EXIT_OK
+    report = verify(args.dir)
+    print(f"{args.dir}: {report.summary()}")
+    for word, paths in (("changed", report.changed), ("foreign", report.foreign)):
+        for path in paths[:_MOST_NAMED]:
+            print(f"  {word}: {path}")
+    return EXIT_OK if report.whole or (args.partial and report.genuine) else EXIT_NEGATIVE
 
 
 def run_check_traces(args: argparse.Namespace) -> int:
     from envs.alfworld.traces import check_traces
 
-    checked = check_traces(args.traces, args.games)
-    print(json.dumps(checked))
-    return EXIT_NEGATIVE
+    report = check_traces(args.traces, args.games)
+    if args.json:
+        print(json.dumps({"ok": report.ok} | asdict(report), indent=1))
+        return EXIT_OK if report.ok else EXIT_NEGATIVE
+    print(f"{report.matched} steps matched, {report.mismatched} mismatched, in {report.num_traces} traces")
+    if report.missing:
+        print(f"{len(report.missing)} games are not in {args.games}, first {report.missing[0]}")
+    if report.unplayable:
+        print(f"{report.unplayable} traces hold no steps")
+    if report.first_difference is not None:
+        print(f"first difference: {report.first_difference}")
+    elif report.ok:
+        print("all matched")
+    else:
+        print(
+            "nothing was compared"
+            if not report.matched
+            else "what was compared matched, but games are missing"
+        )
+    return EXIT_OK if report.ok else EXIT_NEGATIVE
 
 
 def _add_env(parser: argparse.ArgumentParser) -> None:
@@ -77,4 +129,10 @@ def _add_env(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", type=Path, default=DEFAULT_OUT, help="where to put them (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=DEFAULT_OUT,
+        help="where to put them (default: %(default)s)",
+    )

@@ -16,9 +16,19 @@ _STYLES = {"ok": "green", "advice": "yellow", "missing": "bold red"}
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = add_verb(verbs, "doctor", run, common, text="name what is missing and the command that mends it; exit code 1 if anything is")
+    parser = add_verb(
+        verbs,
+        "doctor",
+        run,
+        common,
+        text="name what is missing and the command that mends it; exit code 1 if anything is",
+    )
     add_json(parser)
-    parser.add_argument("--deep", action="store_true", help="also import vLLM, PEFT and DeepSpeed and start Ray (about a minute)")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="also import vLLM, PEFT and DeepSpeed and start Ray (about a minute)",
+    )
     parser.add_argument("--games", metavar="PATH", type=Path, help="check these ALFWorld games too")
     parser.add_argument("--all", action="store_true", help="list every package, also those that are in order")
     add_out(parser)
@@ -30,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     findings = examine(out=args.out, games=args.games, deep=args.deep)
     missing = [finding for finding in findings if finding.state == "missing"]
     if args.json:
-        print(json.dumps({"ok": not missing, "findings": [asdict(finding) for finding in findings]}, indent=1))
+        print(
+            json.dumps({"ok": not missing, "findings": [asdict(finding) for finding in findings]}, indent=1)
+        )
     else:
         _print(findings if args.all else _without_sound_packages(findings))
         print(_verdict(missing))
@@ -40,7 +52,15 @@ def run(args: argparse.Namespace) -> int:
 def _print(findings: "list[Finding]") -> None:
     from distill.commands.terminal import console, table
 
-    rows = [((f.state, _STYLES[f.state]), (f.name, ""), (f.found, "dim" if f.state == "ok" else ""), (f.mend, "bold")) for f in findings]
+    rows = [
+        (
+            (f.state, _STYLES[f.state]),
+            (f.name, ""),
+            (f.found, "dim" if f.state == "ok" else ""),
+            (f.mend, "bold"),
+        )
+        for f in findings
+    ]
     console().print(table(("", "checked", "found", "mend it with"), rows))
 
 
@@ -62,4 +82,6 @@ def _verdict(missing: "list[Finding]") -> str:
     if not missing:
         return "\nnothing is missing: offbook run demo"
     mends = list(dict.fromkeys(finding.mend for finding in missing))
-    return f"\n{len(missing)} things are missing; mend them with:\n" + "\n".join(f"  {mend}" for mend in mends)
+    return f"\n{len(missing)} things are missing; mend them with:\n" + "\n".join(
+        f"  {mend}" for mend in mends
+    )

@@ -11,7 +11,9 @@ _STYLES = {"cached": "green", "partial": "yellow", "to do": "cyan"}
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = add_verb(verbs, "plan", run, common, text="show which stages of a study are cached and which would run")
+    parser = add_verb(
+        verbs, "plan", run, common, text="show which stages of a study are cached and which would run"
+    )
     add_study(parser)
     add_out(parser)
     add_json(parser)
@@ -29,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     from distill.commands.terminal import console, table
 
     out = console()
-    rows_text = [((s.name, ""), (s.key, "dim"), (s.state, _STYLES.get(s.state, "")), (s.note, "")) for s in stages]
+    rows_text = [
+        ((s.name, ""), (s.key, "dim"), (s.state, _STYLES.get(s.state, "")), (s.note, "")) for s in stages
+    ]
     out.print(table(("stage", "key", "state", "note"), rows_text))
     counts = Counter(s.state for s in stages)
     out.print(", ".join(f"{count} {state}" for state, count in counts.items()))

@@ -20,13 +20,25 @@ DEFAULT_GAMES = Path("data/alfworld")
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser = add_verb(verbs, "play", run, common, text="play one task yourself in the terminal")
-    parser.add_argument("env", metavar="ENV", nargs="?", choices=("alfworld", "scripted"), default="alfworld", help="alfworld or scripted")
     parser.add_argument(
-        "--games", metavar="PATH", type=Path, help=f"games to choose from (default: {DEFAULT_GAMES}, else a household made on the spot)"
+        "env",
+        metavar="ENV",
+        nargs="?",
+        choices=("alfworld", "scripted"),
+        default="alfworld",
+        help="alfworld or scripted",
+    )
+    parser.add_argument(
+        "--games",
+        metavar="PATH",
+        type=Path,
+        help=f"games to choose from (default: {DEFAULT_GAMES}, else a household made on the spot)",
     )
     parser.add_argument("--task", metavar="ID", help="a task's id or a part of it (default: one by --seed)")
     parser.add_argument("--split", choices=("train", "dev", "test"), help="choose from this split only")
-    parser.add_argument("--seed", metavar="N", type=int, help="chooses the task (default: another one each time)")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, help="chooses the task (default: another one each time)"
+    )
     parser.add_argument("--list", action="store_true", help="list the tasks instead of playing")
 
 
@@ -61,9 +73,14 @@ def choose_task(tasks: "list[Task]", wanted: str | None, seed: int | None) -> "T
     if len(found) == 1:
         return found[0]
     if found:
-        raise ValueError(f"--task {wanted!r} fits {len(found)} tasks, among them {found[0].id} and {found[1].id}; give more of the id")
+        raise ValueError(
+            f"--task {wanted!r} fits {len(found)} tasks, among them {found[0].id} and {found[1].id}; give more of the id"
+        )
     near = get_close_matches(wanted, [task.id for task in tasks], n=1, cutoff=0.3)
-    raise ValueError(f"no task's id holds {wanted!r}; --list shows them all" + (f", the nearest is {near[0]}" if near else ""))
+    raise ValueError(
+        f"no task's id holds {wanted!r}; --list shows them all"
+        + (f", the nearest is {near[0]}" if near else "")
+    )
 
 
 def _env_config(args: argparse.Namespace, stack: ExitStack) -> "EnvConfig":

@@ -47,8 +47,14 @@ def read_results(run_dir: Path) -> dict[str, Any]:
     except FileNotFoundError:
         pass
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete {run_dir / 'report'} and run the study again") from None
+        raise ValueError(
+            f"{path} is damaged ({error}); delete {run_dir / 'report'} and run the study again"
+        ) from None
     if (run_dir / "run.json").is_file():
-        raise ValueError(f"{run_dir} is not finished: it has no {path.relative_to(run_dir)} yet; run the study again to go on")
+        raise ValueError(
+            f"{run_dir} is not finished: it has no {path.relative_to(run_dir)} yet; run the study again to go on"
+        )
     nearby = sorted(str(p.parent) for p in (run_dir if run_dir.is_dir() else Path("runs")).glob("*/run.json"))
-    raise ValueError(f"{run_dir} is no run: it holds no run.json" + (f"; runs here: {', '.join(nearby)}" if nearby else ""))
+    raise ValueError(
+        f"{run_dir} is no run: it holds no run.json" + (f"; runs here: {', '.join(nearby)}" if nearby else "")
+    )

@@ -12,14 +12,15 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     add_out(parser)
     add_json(parser)
     parser.set_defaults(usual_log_level="info")
-    parser.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster; default: a private one on this machine")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="a running Ray cluster; default: a private one on this machine"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     config = load_study(args)
-    from distill.pipeline import run_study
-
     from distill.commands.report import print_results
+    from distill.pipeline import run_study
 
     run_dir = run_study(config, args.out, address=args.address)
     print_results(run_dir, as_json=args.json)

@@ -13,7 +13,7 @@ Run = Callable[[argparse.Namespace], int]
 
 
 def add_verb(
-    verbs: Verbs, name: str, run: Run | None, common: argparse.ArgumentParser, *, text: str, **options: str
+    verbs: Verbs, name: str, run: Run | None, common: argparse.ArgumentParser, *, text: str
 ) -> argparse.ArgumentParser:
     """A verb whose help is `text`; the sentence serves the list of verbs and its own page."""
     parser = verbs.add_parser(
@@ -22,7 +22,6 @@ def add_verb(
         description=text[:1].upper() + text[1:] + ".",
         parents=[common],
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        **options,
     )
     if run is not None:
         parser.set_defaults(run=run)
@@ -34,7 +33,9 @@ def add_subverbs(parser: argparse.ArgumentParser) -> Verbs:
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="a TOML file, or the name of a study that ships with Offbook")
+    parser.add_argument(
+        "study", metavar="STUDY", help="a TOML file, or the name of a study that ships with Offbook"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -46,7 +47,13 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("runs"), help="folder of all runs (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs"),
+        help="folder of all runs (default: %(default)s)",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import IO
 
 from rich.console import Console
 from rich.table import Table
@@ -10,15 +11,15 @@ from rich.text import Text
 
 Cell = tuple[str, str]
 """(text, rich style)"""
+_PIPE_WIDTH = 240
 
 
-def console(file: object = None) -> Console:
-    """Colours on a terminal; plain and never wrapped in a pipe, where each row should stay one line."""
-    stream = file or sys.stdout
-    on_terminal = bool(getattr(stream, "isatty", lambda: False)())
-    # Without a terminal rich assumes 80 columns and cuts what is longer.
-    width = None if on_terminal or "COLUMNS" in os.environ else 200
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width, soft_wrap=not on_terminal)  # type: ignore[arg-type]
+def console(stream: IO[str] | None = None) -> Console:
+    """Colours on a terminal; plain and hardly wrapped in a pipe, where each row should stay one line."""
+    stream = stream or sys.stdout
+    # Without a terminal rich assumes 80 columns and folds what is longer.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:

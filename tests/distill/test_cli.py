@@ -21,7 +21,9 @@ VERBS = ("run", "plan", "report", "doctor", "data", "play", "panel", "config")
 
 def offbook(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "distill.cli", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
 
 
 @pytest.fixture
@@ -60,7 +62,10 @@ def test_parser_imports_nothing_heavy():
 def test_version_is_the_projects(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
-    assert ended.value.code == 0 and f'version = "{capsys.readouterr().out.split()[1]}"' in (ROOT / "pyproject.toml").read_text()
+    assert (
+        ended.value.code == 0
+        and f'version = "{capsys.readouterr().out.split()[1]}"' in (ROOT / "pyproject.toml").read_text()
+    )
 
 
 def test_no_verb_shows_help_and_is_bad_input(capsys: pytest.CaptureFixture[str]):
@@ -68,7 +73,9 @@ def test_no_verb_shows_help_and_is_bad_input(capsys: pytest.CaptureFixture[str])
     assert "COMMAND" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["data"], ["data", "verify", "webshop", "x"], ["plan", "x", "--frob"]])
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["run"], ["data"], ["data", "verify", "webshop", "x"], ["plan", "x", "--frob"]]
+)
 def test_malformed_command_line_is_bad_input(arguments: list[str]):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -92,7 +99,10 @@ def test_config_validate_and_show_agree_on_the_hash(study: Path, capsys: pytest.
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        (["--set", "tasks.trian=3"], "--set tasks.trian=3: unknown key 'tasks.trian'; did you mean 'tasks.train'?"),
+        (
+            ["--set", "tasks.trian=3"],
+            "--set tasks.trian=3: unknown key 'tasks.trian'; did you mean 'tasks.train'?",
+        ),
         (["--set", "model.kind=vlm"], "did you mean 'vllm'?"),
         (["--set", "model.skil=1"], "did you mean 'model.skill'?"),
         (["--set", "seeds=[1,1]"], "seeds must be one or more different numbers, got [1, 1]"),
@@ -108,7 +118,10 @@ def test_bad_settings_are_one_line_and_exit_2(
 
 
 def test_debug_keeps_the_traceback(study: Path):
-    for arguments in (["--debug", "config", "validate", str(study)], ["config", "validate", str(study), "--debug"]):
+    for arguments in (
+        ["--debug", "config", "validate", str(study)],
+        ["config", "validate", str(study), "--debug"],
+    ):
         with pytest.raises(ValueError, match="unknown key"):
             cli.main([*arguments, "--set", "no=1"])
 
@@ -120,7 +133,9 @@ def test_unknown_study_names_those_that_ship(capsys: pytest.CaptureFixture[str])
     assert "there is no file no/such.toml" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "distill" / "studies").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "distill" / "studies").glob("*.toml")), ids=lambda path: path.stem
+)
 def test_every_shipped_study_is_valid(path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["config", "validate", path.stem]) == 0, capsys.readouterr().err
 
@@ -128,7 +143,10 @@ def test_every_shipped_study_is_valid(path: Path, capsys: pytest.CaptureFixture[
 def test_errors_a_user_can_mend_become_one_line():
     for error in (EnvError("a"), GenerateError("a"), PanelMismatchError("a"), ValueError("a")):
         assert cli.expected_message(error) == "a"
-    assert cli.expected_message(FileNotFoundError(2, "No such file or directory", "x.xz")) == "No such file or directory: x.xz"
+    assert (
+        cli.expected_message(FileNotFoundError(2, "No such file or directory", "x.xz"))
+        == "No such file or directory: x.xz"
+    )
     assert "offbook doctor" in str(cli.expected_message(ModuleNotFoundError("no vllm", name="vllm")))
 
 
@@ -138,10 +156,10 @@ def test_errors_nobody_foresaw_are_not_swallowed():
 
 
 def test_worker_error_shows_its_cause():
-    class Wrapped(RuntimeError):
+    class WrappedError(RuntimeError):
         cause = EnvError("the game is gone")
 
-    assert cli.expected_message(Wrapped("a traceback\nof many lines")) == "the game is gone"
+    assert cli.expected_message(WrappedError("a traceback\nof many lines")) == "the game is gone"
 
 
 def test_interrupt_is_quiet(study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -155,13 +173,18 @@ def test_interrupt_is_quiet(study: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_reader_that_leaves_is_no_error():
     ended = subprocess.run(
-        f"{sys.executable} -m distill.cli config show demo | head -1", shell=True, capture_output=True, text=True, cwd=ROOT, check=False
+        f"{sys.executable} -m distill.cli config show demo | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
     )
     assert ended.stdout.startswith("# hash") and ended.stderr == ""
 
 
 def tasks(*ids: str) -> list[Task]:
-    return [Task(env="e", split="test", id=id, kind="k", goal="g") for id in ids]
+    return [Task(env="e", split="test", id=name, kind="k", goal="g") for name in ids]
 
 
 def test_task_is_chosen_by_a_part_of_its_id_that_fits_one():
