@@ -1,0 +1,102 @@
+"""Figures as words: one way to say a rate, a difference and whether it is real. Knows neither terminal nor page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ABSENT = "-"
+
+METRIC_WORDS = {
+    "success": "success",
+    "score": "score",
+    "steps": "steps",
+    "prompt_tokens": "prompt tokens",
+    "completion_tokens": "completion tokens",
+}
+
+ARM_WORDS = {
+    "base": "the model as it is, no hints",
+    "teacher": "the same model with hints from the bank",
+    "baseline": "student trained on the base's own successes, no hints",
+    "distill": "student trained on the teacher's successes with the hints removed, no hints",
+    "teacher_random": "control: the same model with hints of other kinds of task",
+    "best_of_2": "control: student trained on successes of two tries without hints",
+}
+
+
+def percent(rate: float | None, digits: int = 1) -> str:
+    return ABSENT if rate is None else f"{100 * rate:.{digits}f}"
+
+
+def interval(ci95: Sequence[float] | None) -> str:
+    """Of a rate, in percent: `52.1-64.3`."""
+    return "" if ci95 is None else f"{percent(ci95[0])}-{percent(ci95[1])}"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    return ABSENT if value is None else f"{value:,.{digits}f}"
+
+
+def p_words(p_value: float) -> str:
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
+def difference(row: Mapping[str, Any]) -> str:
+    """`+13.5 points (95 % 8.1 to 18.9)` for success, the metric's own unit otherwise."""
+    factor, digits, unit = {
+        "success": (100, 1, " points"),
+        "score": (1, 3, ""),
+        "steps": (1, 2, ""),
+    }.get(row["metric"], (1, 0, ""))
+    low, high = (_signless(factor * bound, digits) for bound in row["ci95"])
+    return f"{_signed(factor * row['delta'], digits)}{unit} (95 % {low} to {high})"
+
+
+def sentence(row: Mapping[str, Any]) -> str:
+    """`distill - baseline: +13.5 points (95 % 8.1 to 18.9), p < 0.001, 720 pairs: real`."""
+    what = "" if row["metric"] == "success" else f" {METRIC_WORDS.get(row['metric'], row['metric'])}"
+    return f"{row['a']} - {row['b']}{what}: {difference(row)}, {p_words(row['p_value'])}, {row['n_pairs']:,} pairs: {verdict_words(row)}"
+
+
+def verdict_words(row: Mapping[str, Any]) -> str:
+    if row["verdict"] == "suggestive":
+        return f"alone yes, not among all comparisons (Holm {p_words(row['p_value_holm'])})"
+    return str(row["verdict"])
+
+
+def find(results: Mapping[str, Any], a: str, b: str, metric: str = "success") -> Mapping[str, Any] | None:
+    """The comparison of two arms, None where the study has it not."""
+    return next((r for r in results["comparisons"] if (r["a"], r["b"], r["metric"]) == (a, b, metric)), None)
+
+
+def answer(results: Mapping[str, Any]) -> tuple[str, str]:
+    """The study's question answered: one word, and the sentence that carries it."""
+    row = find(results, "distill", "baseline")
+    if row is None:
+        return "Not asked", "The study has no distilled student to compare with a baseline student."
+    numbers = f"{difference(row)}, {p_words(row['p_value'])}, {row['n_pairs']:,} pairs"
+    if row["verdict"] == "not told apart":
+        reach = row.get("detectable_difference")
+        limit = (
+            f" Differences from about {100 * reach:.0f} points would show here four times in five."
+            if reach
+            else ""
+        )
+        return (
+            "Not shown",
+            f"The distilled student and the baseline student are not told apart: {numbers}.{limit}",
+        )
+    if row["delta"] < 0:
+        return "No", f"The distilled student does worse than the baseline student: {numbers}."
+    word = "Yes" if row["verdict"] == "real" else "Perhaps"
+    tail = "" if word == "Yes" else " Corrected for all comparisons of the study it is not certain."
+    return word, f"The distilled student beats the student trained on plain successes: {numbers}.{tail}"
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:+,.{digits}f}"
+    return text if float(text.replace(",", "")) != 0 else f"{0:.{digits}f}"
+
+
+def _signless(value: float, digits: int) -> str:
+    text = f"{value:,.{digits}f}"
+    return text if float(text.replace(",", "")) != 0 else f"{0:.{digits}f}"

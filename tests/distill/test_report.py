@@ -1,0 +1,312 @@
+"""The report says what the results say, shows what it was given, and lets nothing out of its quotes."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from actors.trajectory import GivenHint
+from distill.hints.hint import Hint
+from distill.report import plots, words
+from distill.report.build import build_report
+from distill.report.inputs import SOURCES_SHOWN_PER_HINT, ReportInputs, choose_example, collect_inputs
+from distill.report.table import table_text
+from distill.results import build_results
+
+ROW = {
+    "a": "distill",
+    "b": "baseline",
+    "metric": "success",
+    "delta": 0.1347,
+    "ci95": [0.0814, 0.1889],
+    "p_value": 0.0002,
+    "p_value_holm": 0.0012,
+    "n_pairs": 720,
+    "verdict": "real",
+}
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $x$ & \" '"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text outside scripts, and the scripts."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text, self.scripts, self._open = [], "", [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+
+    def handle_endtag(self, tag):
+        self._open = ""
+
+    def handle_data(self, text):
+        if self._open == "script":
+            self.scripts.append(text)
+        elif self._open != "style":
+            self.text += text
+
+
+@pytest.fixture
+def study(panel_of, arms_of):
+    panel = panel_of(60)
+    arms = arms_of(panel)
+    training = [{"arm": "distill", "rows": 231, "audit": {"leaks": 0}, "masks": {"proven": 231}}]
+    return panel, arms, build_results("demo", panel, arms, training=training, versions={"offbook": "0.1.0"})
+
+
+@pytest.fixture
+def inputs(study, a_hint):
+    panel, arms, results = study
+    lost = [t for t in arms["base"] if not t.success]
+    hints = [
+        replace(a_hint, sources=tuple(t.id for t in lost[:5]), count=5),
+        replace(a_hint, kind="other", count=1),
+    ]
+    curves = {"distill s0": [{"step": i, "loss": 1 / (i + 1)} for i in range(30)]}
+    return collect_inputs(
+        results, panel, arms, hints=hints, failures=arms["base"], curves=curves, honesty="A scale model."
+    )
+
+
+def test_a_comparison_in_words():
+    assert (
+        words.sentence(ROW)
+        == "distill - baseline: +13.5 points (95 % 8.1 to 18.9), p < 0.001, 720 pairs: real"
+    )
+    alike = ROW | {"delta": -0.004, "ci95": [-0.0301, 0.02], "p_value": 0.62, "verdict": "not told apart"}
+    assert (
+        words.sentence(alike)
+        == "distill - baseline: -0.4 points (95 % -3.0 to 2.0), p = 0.62, 720 pairs: not told apart"
+    )
+    perhaps = ROW | {"p_value": 0.031, "p_value_holm": 0.093, "verdict": "suggestive"}
+    assert words.sentence(perhaps).endswith(
+        "p = 0.031, 720 pairs: alone yes, not among all comparisons (Holm p = 0.093)"
+    )
+    tokens = ROW | {"metric": "prompt_tokens", "delta": -1234.4, "ci95": [-1500.2, 0.2]}
+    assert "distill - baseline prompt tokens: -1,234 (95 % -1,500 to 0), p" in words.sentence(tokens)
+
+
+@pytest.mark.parametrize(
+    "changes,word,phrase",
+    [
+        ({}, "Yes", "beats"),
+        ({"verdict": "suggestive"}, "Perhaps", "not certain"),
+        ({"verdict": "not told apart", "detectable_difference": 0.08}, "Not shown", "about 8 points"),
+        ({"delta": -0.1, "ci95": [-0.2, -0.05]}, "No", "worse"),
+    ],
+)
+def test_the_answer_follows_the_comparison(changes, word, phrase):
+    assert words.answer({"comparisons": [ROW | changes]})[0] == word
+    assert phrase in words.answer({"comparisons": [ROW | changes]})[1]
+
+
+def test_the_answer_without_students():
+    assert words.answer({"comparisons": []})[0] == "Not asked"
+
+
+def test_terminal_table_fits_eighty_columns_and_holds_every_arm(study):
+    results = study[2]
+    text = table_text(results, 80)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80 and "…" not in text
+    (line,) = [row for row in lines[3:9] if row.startswith("distill ")]
+    arm = next(a for a in results["arms"] if a["name"] == "distill")
+    assert f"{100 * arm['success_rate']:.1f} ({words.interval(arm['success_ci95'])})" in line
+    assert [row.split()[0] for row in lines[3:9]] == [a["name"] for a in results["arms"]]
+    assert "distill - baseline: " in text and "demo  small/test (60 tasks" in text
+
+
+def test_terminal_table_takes_names_literally(study):
+    results = study[2]
+    results["arms"][0]["name"] = "[red]base[/red]"
+    results["study"] = "[bold]demo"
+    assert "[red]base[/red]" in table_text(results) and "[bold]demo" in table_text(results)
+
+
+def test_the_report_is_one_file_that_reaches_for_nothing(inputs, tmp_path):
+    path = build_report(inputs, tmp_path)
+    html = path.read_text()
+    page = Page(html)
+    names = {p.name for p in tmp_path.rglob("*") if p.is_file()}
+    assert names == {
+        "report.html",
+        "results.json",
+        "table.txt",
+        "success.svg",
+        "tokens.svg",
+        "kinds.svg",
+        "loss.svg",
+    }
+    addresses = [
+        v
+        for _, attrs in page.tags
+        for k, v in attrs.items()
+        if k in ("src", "href", "action", "data", "xlink:href")
+    ]
+    assert addresses and all(address.startswith("#") for address in addresses)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert not {"link", "iframe", "object", "embed", "img"} & {tag for tag, _ in page.tags}
+    outside = re.sub(r'xmlns(:xlink)?="[^"]*"', "", html)
+    assert "http://" not in outside and "https://" not in outside
+
+
+def test_the_page_shows_what_it_was_given(inputs, study, tmp_path):
+    results = study[2]
+    page = Page(build_report(inputs, tmp_path).read_text())
+    for arm in results["arms"]:
+        assert f"{100 * arm['success_rate']:.1f}" in page.text
+    for phrase in (
+        results["panel"]["sha256"],
+        "A scale model.",
+        inputs.hints[0].text,
+        "masks proven",
+        "0.1.0",
+        "Chosen, not typical",
+    ):
+        assert phrase in page.text, phrase
+    assert words.answer(results)[1] in page.text
+    (embedded,) = [s for s in page.scripts if s.startswith("{")]
+    assert json.loads(embedded) == results == json.loads((tmp_path / "results.json").read_text())
+
+
+def test_a_hint_leads_to_the_failed_episodes_it_came_from(inputs, tmp_path):
+    page = Page(build_report(inputs, tmp_path).read_text())
+    links = [attrs["href"] for tag, attrs in page.tags if attrs.get("class") == "source"]
+    targets = {attrs["id"] for tag, attrs in page.tags if attrs.get("class") == "episode"}
+    first = inputs.hints[0].sources[:SOURCES_SHOWN_PER_HINT]
+    assert links == [f"#ep-{source}" for source in first]
+    assert targets == {f"ep-{source}" for source in first}
+    assert "and 3 more" in page.text
+
+
+def test_nothing_that_models_or_data_write_becomes_markup(panel_of, arms_of, tmp_path):
+    panel = panel_of(12, goal="put a mug in sink {i} " + EVIL)
+    arms = arms_of(panel, {"base": 0.2, "teacher": 0.9, "baseline": 0.5, "distill": 0.9})
+
+    def spoil(t):
+        turns = tuple(
+            replace(x, reply=EVIL, observation=EVIL, action=x.action and EVIL, fields=((EVIL, EVIL),))
+            for x in t.turns
+        )
+        hints = tuple(GivenHint(id=h.id, text=EVIL) for h in t.hints)
+        return replace(t, turns=turns, opening=EVIL, hints=hints, agent=EVIL, model=EVIL)
+
+    arms = {name: [spoil(t) for t in own] for name, own in arms.items()}
+    panel = replace(panel, tasks=tuple(replace(t, kind=EVIL) for t in panel.tasks))
+    lost = [t for t in arms["base"] if not t.success]
+    hints = [
+        Hint(text=EVIL, kind=EVIL, env="alfworld", sources=(lost[0].id, EVIL), writer=EVIL, uses_oracle=True)
+    ]
+    results = build_results(
+        EVIL,
+        panel,
+        arms,
+        training=[{"arm": EVIL, EVIL: EVIL}],
+        versions={EVIL: EVIL},
+        determinism=EVIL,
+        notes=[EVIL],
+        ledger={EVIL: EVIL},
+    )
+    inputs = collect_inputs(
+        results,
+        panel,
+        arms,
+        hints=hints,
+        failures=arms["base"],
+        curves={EVIL: [{"step": 1, "loss": 1.0}]},
+        summary=EVIL,
+        honesty=EVIL,
+    )
+    assert inputs.example is not None and inputs.failures
+    html = build_report(inputs, tmp_path).read_text()
+    page = Page(html)
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags].count("script") == 2 and html.count("</script") == 2
+    assert page.text.count("alert(1)") > 20  # shown as text, many times
+    for svg in (tmp_path / "plots").iterdir():
+        assert not [e for e in ElementTree.parse(svg).iter() if e.tag.endswith(("script", "img"))], svg
+    assert "script-src 'sha256-" in html
+
+
+def test_parts_that_are_absent_are_left_out_with_a_line(panel_of, arms_of, tmp_path):
+    panel = panel_of(6)
+    results = build_results("tiny", panel, {"base": arms_of(panel, {"base": 0.5})["base"]})
+    page = Page(build_report(ReportInputs(results=results), tmp_path).read_text())
+    for line in (
+        "has no hint bank",
+        "Nothing was trained",
+        "nothing is compared",
+        "Not asked",
+        "No task of this study",
+        "No versions",
+    ):
+        assert line in page.text, line
+
+
+def test_arm_of_errors_only_breaks_nothing(panel_of, arms_of, tmp_path):
+    panel = panel_of(4)
+    base = [replace(t, end="error", error="engine died") for t in arms_of(panel, {"base": 0.5})["base"]]
+    results = build_results("tiny", panel, {"base": base})
+    assert (
+        "12 episodes ended in an error" in build_report(ReportInputs(results=results), tmp_path).read_text()
+    )
+
+
+def test_equal_inputs_give_equal_bytes(inputs, tmp_path):
+    build_report(inputs, tmp_path / "a"), build_report(inputs, tmp_path / "b")
+    for path in (tmp_path / "a").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), (
+            path.name
+        )
+
+
+def test_the_example_is_a_task_that_the_student_learnt(study):
+    panel, arms, _ = study
+    example = choose_example(panel, arms)
+    assert [example.episodes[n].success for n in ("base", "teacher", "distill")] == [False, True, True]
+    assert len({(t.task.key, t.seed) for t in example.episodes.values()}) == 1
+    assert example.episodes["teacher"].hints and not example.episodes["distill"].hints
+    won = {name: {(t.task.key, t.seed) for t in own if t.success} for name, own in arms.items()}
+    learnt, unlearnt = len(won["distill"] - won["base"]), len(won["base"] - won["distill"])
+    taught = len((won["distill"] & won["teacher"]) - won["base"])
+    assert f"shortest of {taught}" in example.note
+    assert f"the student won {learnt} that base lost, and lost {unlearnt} that base won" in example.note
+
+
+def test_the_example_does_without_a_teacher_and_without_a_fitting_task(study):
+    panel, arms, _ = study
+    assert set(choose_example(panel, {n: arms[n] for n in ("base", "distill")}).episodes) == {
+        "base",
+        "distill",
+    }
+    assert choose_example(panel, {"base": arms["base"]}) is None
+    assert (
+        choose_example(
+            panel, {"base": arms["base"], "distill": [replace(t, success=False) for t in arms["distill"]]}
+        )
+        is None
+    )
+
+
+def test_plots_are_well_formed_and_take_their_ink_from_the_page(study):
+    results = study[2]
+    for draw in (plots.success_plot, plots.tokens_plot, plots.kinds_plot):
+        svg = draw(results)
+        texts = "".join(ElementTree.fromstring(svg).itertext())
+        assert "distill" in texts, draw.__name__
+        assert "var(--ink" in svg and "#010203" not in svg and "DejaVu" not in svg
+        assert "prefers-color-scheme" in plots.standalone(svg)
+        ElementTree.fromstring(plots.standalone(svg))
+
+
+def test_labels_of_near_points_do_not_touch():
+    moved = plots._spread_labels([50, 51, 50.5, 90], [1, 1, 1, 1], gap=4, reach=1)
+    assert sorted(moved) == [50, 54, 58, 90]
+    assert plots._spread_labels([50, 51], [1, 9], gap=4, reach=1) == [50, 51]
