@@ -5,6 +5,7 @@ that only cost steps.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 from actors.trajectory import Trajectory
 from distill.hints.rules.alfworld_trace import Goal, Step, Trace, parse_goal, read_trace, type_of
@@ -83,6 +84,7 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
 SLIPS = frozenset({"no_repeat", "exact_names"})
 
 _WASTED_VISITS = 2  # one return to a place can be a reasonable second look
+_LAST = 3
 _IDLE_STEPS = 4  # fewer steps with the object in hand than this may be the limit's doing
 
 
@@ -90,23 +92,23 @@ def diagnose(trajectory: Trajectory) -> list[str]:
     """Habits shown, what stopped success first; slips only where nothing else was found."""
     trace = read_trace(trajectory.opening, trajectory.turns)
     goal = parse_goal(trajectory.task.goal)
-    found = _blocked_on_the_way(trace, goal) if goal else _searching(trace, None)
+    found = _blocked_on_the_way(trace, goal) if goal else _searching(trace, None, trace.steps)
     found += _commands(trace)
     ordered = list(dict.fromkeys(found))
     return ordered or _slips(trace)
 
 
 def _blocked_on_the_way(trace: Trace, goal: Goal) -> list[str]:
-    held_at = [i for i, step in enumerate(trace.steps) if step.held and type_of(step.held) == goal.object]
     took_other = _took_other(trace, goal)
-    if not held_at and not (trace.held and type_of(trace.held) == goal.object):
-        return [*took_other, *_searching(trace, goal)]
+    searching = [step for step in trace.steps if step.held is None]
+    if not any(_holds(step, goal) for step in trace.steps) and not _is(trace.held, goal.object):
+        return [*took_other, *_searching(trace, goal, searching)]
     if goal.lamp:
-        return [*_lamp(trace, goal), *took_other, *_searching(trace, goal)]
+        return [*_lamp(trace, goal), *took_other, *_searching(trace, goal, searching)]
     found = _treatment(trace, goal) or _placement(trace, goal)
     if goal.two:
-        found += _second(trace, goal)
-    return [*found, *took_other, *_searching(trace, goal)]
+        found += _second(trace, goal, took_other)
+    return [*found, *took_other, *_searching(trace, goal, searching)]
 
 
 def _took_other(trace: Trace, goal: Goal) -> list[str]:
@@ -143,7 +145,8 @@ def _reached_target(trace: Trace, goal: Goal) -> bool:
     return any(step.verb == "go" and step.worked and _is(step.place, goal.target) and _holds(step, goal) for step in trace.steps)
 
 
-def _second(trace: Trace, goal: Goal) -> list[str]:
+def _second(trace: Trace, goal: Goal, took_other: list[str]) -> list[str]:
+    """One of the two came to its place, the other did not; a search in vain has its own habit, giving up is this one."""
     placed = [
         (i, step) for i, step in enumerate(trace.steps) if step.verb == "place" and step.worked and _holds(step, goal) and _is(step.place, goal.target)
     ]
@@ -153,9 +156,13 @@ def _second(trace: Trace, goal: Goal) -> list[str]:
     if len(things) > 1:
         return ["same_place"] if len({step.place for _, step in placed}) > 1 else []
     after = trace.steps[placed[0][0] + 1 :]
-    brought = any(_holds(step, goal) and step.held not in things for step in after)
-    # What it did after the first decides: no step left is the limit's doing, not a habit.
-    return ["second_one"] if after and not brought else []
+    if any(_holds(step, goal) and step.held not in things for step in after):
+        return []
+    in_vain = _searching(trace, goal, [step for step in after if step.held is None])
+    if in_vain or took_other:
+        return in_vain or took_other
+    # No step left after the first, or none for the rest of the search, is the limit's doing and not a habit.
+    return [] if not after or _finding_new_places(after) else ["second_one"]
 
 
 def _lamp(trace: Trace, goal: Goal) -> list[str]:
@@ -163,15 +170,21 @@ def _lamp(trace: Trace, goal: Goal) -> list[str]:
     lit = {step.at for step in trace.steps if step.verb == "use" and step.worked and _is(step.object, goal.lamp)}
     moments = [*((step.held, step.at) for step in trace.steps), (trace.held, trace.at)]
     used_in_hand = any(_holds(step, goal) and step.verb == "use" and step.worked for step in trace.steps)
-    seen = used_in_hand or any(_is(held, goal.object) and at in lit for held, at in moments)
-    return [] if seen else ["use_lamp"]
+    if used_in_hand or any(_is(held, goal.object) and at in lit for held, at in moments):
+        return []
+    found_lamp = any(_is(thing, goal.lamp) for things in trace.contents.values() for thing in things)
+    in_vain = [] if found_lamp else _searching(trace, goal, [step for step in trace.steps if _holds(step, goal)])
+    if in_vain or (not found_lamp and _finding_new_places(trace.steps)):
+        return in_vain
+    return ["use_lamp"]
 
 
-def _searching(trace: Trace, goal: Goal | None) -> list[str]:
-    """Why the object stayed unfound: closed places were left closed, or known ones were searched again."""
-    searching = [step for step in trace.steps if not (goal and _holds(step, goal))]
-    passed = {step.place for step in searching if step.verb == "go" and step.worked and step.place in trace.never_opened}
-    wasted = [step for step in searching if step.verb == "go" and step.worked and _is_wasted(step, goal)]
+def _searching(trace: Trace, goal: Goal | None, steps: Sequence[Step]) -> list[str]:
+    """Why something stayed unfound: closed places were left closed, or known ones were searched again."""
+    # A closed place reached with the very last step could not be opened any more.
+    visits = [step for step in steps if step.verb == "go" and step.worked and step is not trace.steps[-1]]
+    passed = {step.place for step in visits if step.place in trace.never_opened}
+    wasted = [step for step in steps if step.verb == "go" and step.worked and _is_wasted(step, goal)]
     found = []
     if passed:
         found.append("open_containers")
@@ -181,6 +194,11 @@ def _searching(trace: Trace, goal: Goal | None) -> list[str]:
     if len(found) == 2 and unvisited and len(wasted) > len(passed):
         found.reverse()
     return found
+
+
+def _finding_new_places(steps: Sequence[Step]) -> bool:
+    """Whether the episode was cut off in an orderly search."""
+    return any(step.verb == "go" and step.worked and step.known is None and not step.known_closed for step in steps[-_LAST:])
 
 
 def _is_wasted(step: Step, goal: Goal | None) -> bool:
