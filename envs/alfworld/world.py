@@ -355,16 +355,13 @@ class World:
         if "holder" in thing.traits:
             names = {t.id: t.name for t in self.game.things}
             return f"This is a normal {thing.name}. In it, you see {listing([names[inner] for inner in thing.contents])}."
-        if "toggleable" in thing.traits and not any(
-            i in self.marks[mark] for mark in ("clean", "hot", "cool")
-        ):
-            return f"This {thing.name} is {'on' if i in self.marks['toggled'] else 'off'}."
         hot, cool, clean, sliced = (i in self.marks[mark] for mark in ("hot", "cool", "clean", "sliced"))
+        if i in self.marks["toggled"] and not (hot or cool or clean):
+            return f"This {thing.name} is on."
         warmth = "hot" if hot else ("cool" if clean or sliced else "cold") if cool else ""
-        words = " and ".join(word for word in (warmth, "clean" if clean else "") if word)
-        if not words and not sliced:
-            return f"There's nothing special about {thing.name}."
-        return f"This is a {words}{' ' if words and sliced else ''}{'sliced ' if sliced else ''}{thing.name}."
+        state = " and ".join(word for word in (warmth, "clean" if clean else "") if word)
+        words = " ".join(word for word in (state, "sliced" if sliced else "", thing.name) if word)
+        return f"This is a {words}." if state or sliced else f"There's nothing special about {words}."
 
 
 _TREAT: dict[str, Callable[[World, int, int], str]] = {
