@@ -34,7 +34,7 @@ class Completion:
 
 
 class GenerateError(RuntimeError):
-    """The model could not answer (engine dead, endpoint unreachable, prompt too long). `retryable` says whether elsewhere or later may work."""
+    """The model could not answer (engine dead, endpoint unreachable). `retryable`: whether elsewhere or later may work."""
 
     def __init__(self, message: str, *, retryable: bool = True):
         super().__init__(message, retryable)
@@ -51,7 +51,19 @@ def _rebuild_generate_error(message: str, retryable: bool) -> GenerateError:
     return GenerateError(message, retryable=retryable)
 
 
-class Generate(Protocol):
-    """A model. `session` is the episode's id: calls of one session go to one engine, so that an append-only prompt hits its prefix cache."""
+class PromptTooLongError(GenerateError):
+    """The prompt and one reply do not fit the model's context: the end of an episode, not a fault."""
 
-    async def __call__(self, messages: Sequence[Message], sampling: Sampling, *, session: str) -> Completion: ...
+    def __init__(self, message: str):
+        super().__init__(message, retryable=False)
+
+    def __reduce__(self):
+        return (PromptTooLongError, (self.message,))
+
+
+class Generate(Protocol):
+    """A model. `session` is the episode's id: its calls go to one engine, so that an append-only prompt hits the prefix cache."""
+
+    async def __call__(
+        self, messages: Sequence[Message], sampling: Sampling, *, session: str
+    ) -> Completion: ...

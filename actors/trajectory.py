@@ -29,6 +29,21 @@ class GivenHint:
     text: str
 
 
+def attempt_id(
+    *,
+    task: Task,
+    arm: str,
+    agent: str,
+    model: str,
+    adapter: str | None,
+    seed: int,
+    hints: tuple[GivenHint, ...],
+) -> str:
+    """Names an attempt by what it is asked to be, so that a retry elsewhere has the same id."""
+    identity = [task.key, arm, agent, model, adapter, seed, [hint.id for hint in hints]]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One model call and what came back. A thought is a turn; a step is a turn whose action reached the world."""
@@ -77,9 +92,15 @@ class Trajectory:
 
     @property
     def id(self) -> str:
-        """Names the attempt by what it was asked to be, so that a retry elsewhere has the same id."""
-        identity = [self.task.key, self.arm, self.agent, self.model, self.adapter, self.seed, [h.id for h in self.hints]]
-        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        return attempt_id(
+            task=self.task,
+            arm=self.arm,
+            agent=self.agent,
+            model=self.model,
+            adapter=self.adapter,
+            seed=self.seed,
+            hints=self.hints,
+        )
 
     @property
     def num_steps(self) -> int:
@@ -143,7 +164,19 @@ TRAJECTORY_SCHEMA = pa.schema(
 )
 
 _TURN_NAMES = [field.name for field in _TURN if field.name != "fields"]
-_PLAIN_NAMES = ("role", "arm", "agent", "model", "adapter", "seed", "opening", "success", "score", "error", "retries")
+_PLAIN_NAMES = (
+    "role",
+    "arm",
+    "agent",
+    "model",
+    "adapter",
+    "seed",
+    "opening",
+    "success",
+    "score",
+    "error",
+    "retries",
+)
 
 
 def to_row(trajectory: Trajectory) -> dict:
@@ -153,7 +186,8 @@ def to_row(trajectory: Trajectory) -> dict:
         "task": {name: getattr(trajectory.task, name) for name in ("env", "split", "id", "kind", "goal")},
         "hints": [{"id": hint.id, "text": hint.text} for hint in trajectory.hints],
         "turns": [
-            {name: getattr(turn, name) for name in _TURN_NAMES} | {"fields": [{"name": n, "text": t} for n, t in turn.fields]}
+            {name: getattr(turn, name) for name in _TURN_NAMES}
+            | {"fields": [{"name": n, "text": t} for n, t in turn.fields]}
             for turn in trajectory.turns
         ],
         "end": str(trajectory.end),
@@ -163,7 +197,10 @@ def to_row(trajectory: Trajectory) -> dict:
 def from_row(row: dict) -> Trajectory:
     """The record of a dict made by `to_row` or read from Parquet."""
     turns = tuple(
-        Turn(**{name: turn[name] for name in _TURN_NAMES}, fields=tuple((f["name"], f["text"]) for f in turn["fields"]))
+        Turn(
+            **{name: turn[name] for name in _TURN_NAMES},
+            fields=tuple((f["name"], f["text"]) for f in turn["fields"]),
+        )
         for turn in row["turns"]
     )
     return Trajectory(

@@ -29,6 +29,8 @@ class Agent(Protocol):
     """Identity for records: the agent and a short hash of its prompt text, such as "react-3f2a91"."""
     stop: tuple[str, ...]
 
-    def render(self, task: Task, opening: str, turns: Sequence[Turn], hints: Sequence[GivenHint]) -> tuple[Message, ...]: ...
+    def render(
+        self, task: Task, opening: str, turns: Sequence[Turn], hints: Sequence[GivenHint]
+    ) -> tuple[Message, ...]: ...
 
     def parse(self, reply: str) -> Parsed: ...

@@ -1,0 +1,177 @@
+"""One attempt at one task: the loop between agent, model and world. Knows neither Ray nor where the model runs."""
+
+import asyncio
+import hashlib
+import json
+import time
+from dataclasses import dataclass, replace
+
+from actors.agents.base import Agent
+from actors.chat import Completion, Generate, GenerateError, PromptTooLongError, Sampling
+from actors.config import BudgetConfig
+from actors.trajectory import EndReason, GivenHint, Trajectory, Turn, attempt_id
+from envs.base import EnvError, StepResult, TextEnv
+from envs.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeSpec:
+    """What is to be played."""
+
+    task: Task
+    role: str
+    arm: str
+    seed: int
+    hints: tuple[GivenHint, ...] = ()
+    adapter: str | None = None
+
+
+class EpisodeLost(RuntimeError):  # noqa: N818 - it names what happened to the episode; the cause is in the text
+    """The machinery failed under an episode. `retryable`: whether a fresh start with the same seed may work."""
+
+    def __init__(self, reason: str, *, retryable: bool):
+        super().__init__(reason, retryable)
+        self.reason, self.retryable = reason, retryable
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+def episode_id(spec: EpisodeSpec, agent_name: str, model_name: str) -> str:
+    """The id of the trajectory that the spec will become."""
+    return attempt_id(
+        task=spec.task,
+        arm=spec.arm,
+        agent=agent_name,
+        model=model_name,
+        adapter=spec.adapter,
+        seed=spec.seed,
+        hints=spec.hints,
+    )
+
+
+def turn_seed(seed: int, task_key: str, turn_index: int) -> int:
+    """Per task and turn, not per process: a task moved to another host must replay the same draws. 31 bits."""
+    digest = hashlib.sha256(json.dumps([seed, task_key, turn_index]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+async def run_episode(
+    env: TextEnv,
+    agent: Agent,
+    generate: Generate,
+    spec: EpisodeSpec,
+    budget: BudgetConfig,
+    sampling: Sampling,
+    model_name: str,
+) -> Trajectory:
+    """Play until the world, a budget or the context ends it; raise `EpisodeLost` when model or world cannot work."""
+    session = episode_id(spec, agent.name, model_name)
+    sampling = replace(sampling, stop=agent.stop)
+    turns: list[Turn] = []
+    try:
+        state = start = env.reset(spec.task, seed=spec.seed)
+        end = EndReason.DONE if start.done else None
+        while end is None:
+            began = time.monotonic()
+            messages = agent.render(spec.task, start.observation, turns, spec.hints)
+            drawn = replace(sampling, seed=turn_seed(spec.seed, spec.task.key, len(turns)))
+            try:
+                completion = await _within(budget.turn_timeout_s, generate(messages, drawn, session=session))
+            except PromptTooLongError:
+                end = EndReason.TOKEN_LIMIT
+                break
+            turn, state = _take_turn(env, agent, state, completion, began)
+            turns.append(turn)
+            end = _ended(state, turns, budget)
+    except GenerateError as error:
+        raise EpisodeLost(error.message, retryable=error.retryable) from error
+    except EnvError as error:
+        raise EpisodeLost(f"the world failed: {error}", retryable=True) from error
+    return Trajectory(
+        task=spec.task,
+        role=spec.role,
+        arm=spec.arm,
+        agent=agent.name,
+        model=model_name,
+        adapter=spec.adapter,
+        seed=spec.seed,
+        hints=spec.hints,
+        opening=start.observation,
+        turns=tuple(turns),
+        end=end,
+        success=state.success,
+        score=state.score,
+    )
+
+
+def lost_trajectory(
+    spec: EpisodeSpec, agent_name: str, model_name: str, reason: str, retries: int
+) -> Trajectory:
+    """The record of an episode that was given up: an error, counted apart from a failed attempt."""
+    return Trajectory(
+        task=spec.task,
+        role=spec.role,
+        arm=spec.arm,
+        agent=agent_name,
+        model=model_name,
+        adapter=spec.adapter,
+        seed=spec.seed,
+        hints=spec.hints,
+        opening="",
+        turns=(),
+        end=EndReason.ERROR,
+        success=False,
+        score=0.0,
+        error=reason,
+        retries=retries,
+    )
+
+
+async def _within(timeout_s: float, call) -> Completion:
+    try:
+        return await asyncio.wait_for(call, timeout_s)
+    except TimeoutError as error:
+        message = f"the model did not answer a turn within budget.turn_timeout_s = {timeout_s:g}"
+        raise GenerateError(message, retryable=True) from error
+
+
+def _take_turn(
+    env: TextEnv, agent: Agent, state: StepResult, completion: Completion, began: float
+) -> tuple[Turn, StepResult]:
+    """Read the reply and, if it says an action, let the world do it. The step is not awaited: worlds answer in microseconds."""
+    parsed = agent.parse(completion.text)
+    if parsed.action is None:
+        after, observation = state, parsed.answer or ""
+        valid, executed = bool(parsed.fields), None
+    else:
+        after = env.step(parsed.action)
+        observation, valid, executed = after.observation, after.valid, after.executed
+    turn = Turn(
+        reply=parsed.reply,
+        fields=parsed.fields,
+        action=parsed.action,
+        executed=executed,
+        observation=observation,
+        valid=valid,
+        reward=after.score - state.score,
+        prompt_tokens=completion.prompt_tokens,
+        cached_tokens=completion.cached_tokens,
+        completion_tokens=completion.completion_tokens,
+        seconds=time.monotonic() - began,
+    )
+    return turn, after
+
+
+def _ended(state: StepResult, turns: list[Turn], budget: BudgetConfig) -> EndReason | None:
+    """The first reason that holds, the world's own before the budgets'."""
+    if state.done:
+        return EndReason.DONE
+    if sum(turn.action is not None for turn in turns) >= budget.max_steps or len(turns) >= budget.max_turns:
+        return EndReason.STEP_LIMIT
+    tail = turns[-budget.max_repeats :]
+    if len(tail) == budget.max_repeats and len({turn.reply for turn in tail}) == 1:
+        return EndReason.REPETITION
+    if budget.max_prompt_tokens is not None and turns[-1].prompt_tokens >= budget.max_prompt_tokens:
+        return EndReason.TOKEN_LIMIT
+    return None
