@@ -33,7 +33,7 @@ from envs.task import Task
 
 log = logging.getLogger(__name__)
 
-_KEPT_GAMES = 64
+_KEPT_GAMES = 128
 """Ready games held for players; one takes about 50 kB."""
 
 

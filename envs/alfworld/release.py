@@ -17,7 +17,6 @@ log = logging.getLogger(__name__)
 
 RELEASE_URL = "https://github.com/alfworld/alfworld/releases/download/0.4.0/json_2.1.2_tw-pddl.zip"
 ARCHIVE = "json_2.1.2_tw-pddl.zip"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +138,9 @@ def _download_rest(url: str, part: Path) -> bool:
         total = int(response.headers.get("Content-Length", 0)) + (have if resumed else 0)
         with part.open("ab" if resumed else "wb") as stream:
             try:
-                for chunk in response.iter_bytes(_CHUNK):
+                for chunk in response.iter_raw():
                     stream.write(chunk)
-            except httpx.ReadError as error:
+            except httpx.TransportError as error:
                 log.warning("the download broke off: %r", error)
     return not total or part.stat().st_size >= total
 
