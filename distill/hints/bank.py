@@ -90,7 +90,9 @@ class Bank:
 
     def save(self, path: Path) -> None:
         table = pa.Table.from_pylist([to_row(hint) for hint in self.hints], schema=HINT_SCHEMA)
-        table = table.replace_schema_metadata({**(HINT_SCHEMA.metadata or {}), b"offbook_bank_sha256": self.sha256.encode()})
+        table = table.replace_schema_metadata(
+            {**(HINT_SCHEMA.metadata or {}), b"offbook_bank_sha256": self.sha256.encode()}
+        )
         pq.write_table(table, path)
 
     @classmethod
@@ -100,13 +102,19 @@ class Bank:
         except FileNotFoundError:
             raise BankError(f"no bank at {path}; run the hints stage first") from None
         except pa.ArrowInvalid as error:
-            raise BankError(f"{path} is not a bank ({error}); delete it and run the hints stage again") from None
+            raise BankError(
+                f"{path} is not a bank ({error}); delete it and run the hints stage again"
+            ) from None
         metadata = table.schema.metadata or {}
         if metadata.get(b"offbook_record") != b"hint":
-            raise BankError(f"{path} holds no hints (its record is {metadata.get(b'offbook_record', b'unknown').decode()!r})")
+            raise BankError(
+                f"{path} holds no hints (its record is {metadata.get(b'offbook_record', b'unknown').decode()!r})"
+            )
         bank = cls(hints=tuple(from_row(row) for row in table.to_pylist()))
         if (written := metadata.get(b"offbook_bank_sha256", b"").decode()) != bank.sha256:
-            raise BankError(f"{path} was edited: it says {written[:12]} but its hints hash to {bank.sha256[:12]}; build it again")
+            raise BankError(
+                f"{path} was edited: it says {written[:12]} but its hints hash to {bank.sha256[:12]}; build it again"
+            )
         return bank
 
 

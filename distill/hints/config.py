@@ -74,7 +74,7 @@ class RetrieverConfig(_Frozen):
     k: int = Field(default=3, ge=1)
     seed: int = 0
     """For the random ones; the same task under the same seed gets the same hints."""
-    frequency_weight: float = Field(default=0.5, ge=0)
-    """How much being written often counts beside the match with the task (bm25)."""
-    diversity: float = Field(default=0.5, ge=0, le=1)
+    frequency_weight: float = Field(default=3.0, ge=0)
+    """How much being written often, near-duplicates included, counts beside the match with the task (bm25)."""
+    diversity: float = Field(default=0.75, ge=0, le=1)
     """How much likeness to a hint already chosen is punished (bm25): 0 not at all, 1 nothing else counts."""

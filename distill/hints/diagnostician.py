@@ -18,7 +18,9 @@ def diagnose(failure: Trajectory, config: DiagnosticianConfig = DiagnosticianCon
     return [_hint(failure, habit, rules) for habit in _habits(failure, rules, config)]
 
 
-def diagnose_all(failures: Sequence[Trajectory], config: DiagnosticianConfig = DiagnosticianConfig()) -> list[Hint]:
+def diagnose_all(
+    failures: Sequence[Trajectory], config: DiagnosticianConfig = DiagnosticianConfig()
+) -> list[Hint]:
     """Advice from every failure; slips fill at most `max_slip_share` of a kind's hints."""
     causes: list[Hint] = []
     slips: list[Hint] = []
@@ -45,7 +47,9 @@ def _hint(failure: Trajectory, habit: str, rules: Rules) -> Hint:
 def _capped(slips: Sequence[Hint], causes: Sequence[Hint], share: float) -> list[Hint]:
     """As many slips of each kind as keep their share; at least one, so that a bank of slips alone is not empty."""
     num_causes = Counter((hint.env, hint.kind) for hint in causes)
-    room = {key: max(1, int(share / (1 - share) * num_causes[key])) for key in {(h.env, h.kind) for h in slips}}
+    room = {
+        key: max(1, int(share / (1 - share) * num_causes[key])) for key in {(h.env, h.kind) for h in slips}
+    }
     kept = []
     for hint in slips:
         key = (hint.env, hint.kind)

@@ -7,7 +7,9 @@ MAX_CHARS = 120
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"[a-z][a-z0-9_ ]*")
 # `fridge 1`, but not `step 1`-less counts such as "first 2 results": an entity is a word with a number at its right.
-_ENTITY = re.compile(r"\b(?!(?:first|last|top|least|most|only|exactly|than|to|of|the|take|find|put|step|page|at|up)\b)[a-z]{3,} \d+\b")
+_ENTITY = re.compile(
+    r"\b(?!(?:first|last|top|least|most|only|exactly|than|to|of|the|take|find|put|step|page|at|up)\b)[a-z]{3,} \d+\b"
+)
 _CODE = re.compile(r"\b(?=[A-Z0-9]*\d)B[A-Z0-9]{9}\b")
 _META = re.compile(
     r"\b(?:the (?:agent|model|player|assistant|robot|trajectory|trace|episode|transcript)|this (?:episode|trajectory|attempt|failure)|hints?|json|as an ai"
@@ -15,7 +17,8 @@ _META = re.compile(
     re.IGNORECASE,
 )
 _NOT_IMPERATIVE = re.compile(
-    r"^(?:the|this|that|there|it|they|he|she|we|you (?:were|are|did|have)|i|agents?|models?|because|since|failure)\b", re.IGNORECASE
+    r"^(?:the|this|that|there|it|they|he|she|we|you (?:were|are|did|have)|i|agents?|models?|because|since|failure)\b",
+    re.IGNORECASE,
 )
 
 
@@ -30,7 +33,9 @@ def lint(text: str) -> list[str]:
     if "\n" in stripped:
         problems.append("more than one line")
     names = _PLACEHOLDER.findall(stripped)
-    if re.search(r"[{}]", _PLACEHOLDER.sub("", stripped)) or not all(_NAME.fullmatch(name.strip()) for name in names):
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", stripped)) or not all(
+        _NAME.fullmatch(name.strip()) for name in names
+    ):
         problems.append("a placeholder is not of the form {object}")
     if entity := _ENTITY.search(stripped.lower()) or _CODE.search(stripped):
         problems.append(f"names one thing of one episode: {entity[0]!r}")

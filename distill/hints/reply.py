@@ -93,7 +93,9 @@ def _lenient(candidate: str) -> list[str] | None:
 def _text_of(entry: object) -> str | None:
     if not isinstance(entry, dict):
         return None
-    return next((entry[name] for name in ("text", "hint", "advice") if isinstance(entry.get(name), str)), None)
+    return next(
+        (entry[name] for name in ("text", "hint", "advice") if isinstance(entry.get(name), str)), None
+    )
 
 
 def _first_line(error: ValidationError) -> str:

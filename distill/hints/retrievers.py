@@ -4,8 +4,10 @@ Every retriever is deterministic in (task, seed), gives no hint twice, and never
 """
 
 import hashlib
+import math
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +24,7 @@ from envs.task import Task
 GUARD_TEXT = "(no advice for this task)"
 """What the guard control shows under the header of the hint block."""
 _NEAR = 85.0
+_SAME_ADVICE = 0.5
 
 
 class Retriever(Protocol):
@@ -31,7 +34,9 @@ class Retriever(Protocol):
 class Ranker(Protocol):
     """Orders a kind's candidates for a task; decides which and how many are given."""
 
-    def __call__(self, task: Task, opening: str, candidates: Sequence[Hint], k: int) -> tuple[GivenHint, ...]: ...
+    def __call__(
+        self, task: Task, opening: str, candidates: Sequence[Hint], k: int
+    ) -> tuple[GivenHint, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,27 +169,45 @@ _RANKERS: dict[str, Callable[[RetrieverConfig], Ranker]] = {
 
 
 class _Index:
-    """BM25 over one kind's hint texts, their frequencies and how alike they are."""
+    """BM25 over one kind's hint texts, how alike they are, and how often their advice was given."""
 
     def __init__(self, hints: Sequence[Hint]):
         self._documents = [_words(hint.text) for hint in hints]
+        self._vocabulary = set().union(*self._documents)
         self._retriever = None
-        if any(self._documents):
+        if self._vocabulary:
             import bm25s
 
             self._retriever = bm25s.BM25()
             self._retriever.index(self._documents, show_progress=False)
+        self.likeness = _likeness(
+            [set(document + _slots(hint.text)) for document, hint in zip(self._documents, hints, strict=True)]
+        )
         counts = np.array([hint.count for hint in hints], dtype=float)
-        self.frequency = np.log1p(counts) / np.log1p(counts.max())
-        sets = [set(document) for document in self._documents]
-        self.likeness = np.array([[_overlap(a, b) for b in sets] for a in sets])
+        # Advice that came in several wordings is as frequent as all of them together.
+        support = np.where(self.likeness >= _SAME_ADVICE, self.likeness, 0.0) @ counts
+        self.frequency = np.log1p(support) / np.log1p(support.max())
 
     def scores(self, query: Sequence[str]) -> np.ndarray:
-        known = set().union(*self._documents)
-        words = [word for word in dict.fromkeys(query) if word in known]
+        words = [word for word in dict.fromkeys(query) if word in self._vocabulary]
         if self._retriever is None or not words:
             return np.zeros(len(self._documents))
         return np.asarray(self._retriever.get_scores(words), dtype=float)
+
+
+def _likeness(documents: Sequence[set[str]]) -> np.ndarray:
+    """[num_hints, num_hints] Shared words over those of the shorter hint, rare words weighing more."""
+    held_in = Counter(word for document in documents for word in document)
+    weight = {word: math.log(1 + len(documents) / count) for word, count in held_in.items()}
+    total = [sum(weight[word] for word in sorted(document)) for document in documents]
+    rows = [
+        [
+            sum(weight[word] for word in sorted(a & b)) / max(min(total[i], total[j]), 1e-9)
+            for j, b in enumerate(documents)
+        ]
+        for i, a in enumerate(documents)
+    ]
+    return np.array(rows)
 
 
 # Words of advice in general: they make two hints look alike and a task look matched, and tell nothing apart.
@@ -207,8 +230,8 @@ def _stem(word: str) -> str:
     return word
 
 
-def _overlap(a: set[str], b: set[str]) -> float:
-    return len(a & b) / min(len(a), len(b)) if a and b else 0.0
+def _slots(text: str) -> list[str]:
+    return re.findall(r"\{[^{}]*\}", text.lower())
 
 
 def _spread(relevance: np.ndarray, likeness: np.ndarray, diversity: float, k: int) -> list[int]:
@@ -217,7 +240,9 @@ def _spread(relevance: np.ndarray, likeness: np.ndarray, diversity: float, k: in
     while left and len(chosen) < k:
         nearest = {i: max((likeness[i, j] for j in chosen), default=0.0) for i in left}
         # Rounded: sums in another order on another machine must not change a choice. Candidates come most frequent first, then by id.
-        best = max(left, key=lambda i: (round(float((1 - diversity) * relevance[i] - diversity * nearest[i]), 9), -i))
+        best = max(
+            left, key=lambda i: (round(float((1 - diversity) * relevance[i] - diversity * nearest[i]), 9), -i)
+        )
         chosen.append(best)
         left.remove(best)
     return chosen

@@ -93,7 +93,9 @@ def write_hints(
     (out_dir / SUMMARY).write_text(json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n")
     if isinstance(config, OpenAIWriterConfig):
         _raise_on_errors(summary, out_dir)
-    pq.write_table(pa.Table.from_pylist([to_row(hint) for hint in hints], schema=HINT_SCHEMA), out_dir / WRITTEN)
+    pq.write_table(
+        pa.Table.from_pylist([to_row(hint) for hint in hints], schema=HINT_SCHEMA), out_dir / WRITTEN
+    )
     log.info("hints: %d written, %d failures without one", summary.num_hints, summary.num_without_hints)
     return hints
 
@@ -150,7 +152,11 @@ class ModelWriter:
                 return reading
             self.summary.num_malformed += 1
             request = self._repair.substitute(problem=reading.problem)
-            messages = (*messages, Message(role="assistant", content=reply), Message(role="user", content=request))
+            messages = (
+                *messages,
+                Message(role="assistant", content=reply),
+                Message(role="user", content=request),
+            )
         return reading
 
     async def _call(self, messages: tuple[Message, ...], session: str) -> str | None:
@@ -163,15 +169,24 @@ class ModelWriter:
             return cached.text
         # Reserved before the call, so that calls in flight together cannot pass the limit together. A token has rarely fewer than 2 characters.
         worst = self._usd(sum(len(m.content) for m in messages) // 2, config.max_tokens)
-        if config.max_cost_usd is not None and self._cache.usd + self._reserved_usd + worst > config.max_cost_usd:
+        if (
+            config.max_cost_usd is not None
+            and self._cache.usd + self._reserved_usd + worst > config.max_cost_usd
+        ):
             self.summary.stopped = f"max_cost_usd={config.max_cost_usd:g} could be passed by the next call; {self._cache.usd:.4f} USD are spent"
             return None
         self._reserved_usd += worst
         try:
-            completion = await self._generate(messages, Sampling(temperature=config.temperature, max_tokens=config.max_tokens), session=session)
+            completion = await self._generate(
+                messages,
+                Sampling(temperature=config.temperature, max_tokens=config.max_tokens),
+                session=session,
+            )
         finally:
             self._reserved_usd -= worst
-        call = self._cache.add(key, completion, self._usd(completion.prompt_tokens, completion.completion_tokens))
+        call = self._cache.add(
+            key, completion, self._usd(completion.prompt_tokens, completion.completion_tokens)
+        )
         self.summary.num_calls += 1
         self._count(call.prompt_tokens, call.completion_tokens, call.usd)
         return call.text
@@ -184,7 +199,8 @@ class ModelWriter:
     def _usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         config = self.config
         return (
-            prompt_tokens * config.usd_per_million_prompt_tokens + completion_tokens * config.usd_per_million_completion_tokens
+            prompt_tokens * config.usd_per_million_prompt_tokens
+            + completion_tokens * config.usd_per_million_completion_tokens
         ) / 1e6
 
     def _note_error(self, failure: Trajectory, error: GenerateError) -> None:
@@ -227,7 +243,11 @@ async def _write_all(failures: Sequence[Trajectory], writer: HintWriter) -> list
 def _require_failures(failures: Sequence[Trajectory]) -> None:
     for trajectory in failures:
         if trajectory.success or trajectory.end is EndReason.ERROR:
-            what = "succeeded" if trajectory.success else f"ended in an error of the machinery ({trajectory.error})"
+            what = (
+                "succeeded"
+                if trajectory.success
+                else f"ended in an error of the machinery ({trajectory.error})"
+            )
             raise ValueError(
                 f"episode {trajectory.id} of {trajectory.task.key} {what}; hints are written from failures of the agent only, pass those"
             )
@@ -244,12 +264,21 @@ def _raise_on_errors(summary: WriterSummary, out_dir: Path) -> None:
         raise WriterError(
             f"{summary.writer}: {first}; {asked} replies are kept in {out_dir / CALLS}, start again to go on from there"
         )
-    log.warning("hints: %d of %d failures could not be asked about, first: %s", len(summary.errors), summary.num_failures, first)
+    log.warning(
+        "hints: %d of %d failures could not be asked about, first: %s",
+        len(summary.errors),
+        summary.num_failures,
+        first,
+    )
 
 
 def _prompt(name: str) -> string.Template:
     path = PROMPTS / f"{name}.txt"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PROMPTS.glob("*.txt") if "." not in p.stem and p.stem != "repair"))
-        raise ValueError(f"no hint prompt is called {name!r}; known: {known}; add {path.name} and its .system.txt beside them")
+        known = ", ".join(
+            sorted(p.stem for p in PROMPTS.glob("*.txt") if "." not in p.stem and p.stem != "repair")
+        )
+        raise ValueError(
+            f"no hint prompt is called {name!r}; known: {known}; add {path.name} and its .system.txt beside them"
+        )
     return string.Template(path.read_text(encoding="utf-8"))

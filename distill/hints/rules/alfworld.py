@@ -20,13 +20,12 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     "look_once": (
         "Search each {place} only once, then move on to a new one.",
         "Search every {place} only once and then go on to a new one.",
-        "Go to places you have not visited yet; do not return to a {place} you have searched.",
-        "Do not search the same {place} again.",
+        "Do not search the same {place} again; go to a new one.",
     ),
     "take_named": (
         "Take only the {object} that the task names.",
         "Take only the very {object} that the task names, nothing else.",
-        "Leave other things where they are; pick up just the {object} you were asked for.",
+        "Take nothing but the {object} named in the task; leave other things where they are.",
     ),
     "heat_first": (
         "Heat the {object} with the microwave before you put it in the {target}.",
@@ -46,16 +45,16 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     "second_one": (
         "After the first {object} is placed, find the second {object} and bring it too.",
         "Once the first {object} is placed, find the second {object} and bring it as well.",
-        "Do not stop after one {object}: go and get another one for the same {target}.",
+        "Do not stop after the first {object}: find a second {object} for the same {target}.",
     ),
     "same_place": (
         "Put both {object}s in the same {target}.",
-        "Bring the second {object} to the very {target} that holds the first one.",
+        "Put both {object}s in one and the same {target}.",
     ),
     "use_lamp": (
         "Hold the {object}, go to the {lamp} and use it.",
-        "Carry the {object} to the {lamp} and turn the {lamp} on.",
         "With the {object} in hand, go to the {lamp} and use the {lamp}.",
+        "Carry the {object} to the {lamp} and use the {lamp} to turn it on.",
     ),
     "open_target": (
         "Open the {target} before you put the {object} in it.",
@@ -69,16 +68,16 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
     ),
     "right_place": (
         "Bring the {object} only to the {target} that the task names.",
-        "Carry the {object} to the {target} of the task, to no other place.",
+        "Bring the {object} to the {target} of the task, to no other place.",
     ),
     "no_repeat": (
         "When a command does nothing, try something else instead of repeating it.",
         "If a command does nothing, try something else and do not repeat it.",
-        "Do not give the same failing command again.",
+        "Do not repeat a command that does nothing.",
     ),
     "exact_names": (
         "Copy the name and number of the {object} exactly as you see it.",
-        "Use the exact number of the {object} that you can see.",
+        "Copy the exact number of the {object} that you see.",
     ),
 }
 SLIPS = frozenset({"no_repeat", "exact_names"})
@@ -122,7 +121,10 @@ def _treatment(trace: Trace, goal: Goal) -> list[str]:
         return []
     with_object = [step for step in trace.steps if _holds(step, goal)]
     tried = any(step.verb == "treat" and step.command.startswith(goal.treatment) for step in with_object)
-    placed_raw = any(step.verb == "place" and goal.treatment not in step.treatments and _is(step.place, goal.target) for step in with_object)
+    placed_raw = any(
+        step.verb == "place" and goal.treatment not in step.treatments and _is(step.place, goal.target)
+        for step in with_object
+    )
     if placed_raw or (not tried and len(with_object) >= _IDLE_STEPS):
         return [f"{goal.treatment}_first"]
     return []
@@ -133,7 +135,9 @@ def _placement(trace: Trace, goal: Goal) -> list[str]:
     found = []
     tries = [step for step in trace.steps if step.verb == "place" and _holds(step, goal)]
     blocked = [step for step in tries if not step.worked and step.known_closed]
-    left_closed = _is(trace.held, goal.object) and any(_is(place, goal.target) for place in trace.never_opened)
+    left_closed = _is(trace.held, goal.object) and any(
+        _is(place, goal.target) for place in trace.never_opened
+    )
     if blocked or (left_closed and _reached_target(trace, goal)):
         found.append("open_target")
     if any(step.worked and step.place and not _is(step.place, goal.target) for step in tries):
@@ -142,13 +146,18 @@ def _placement(trace: Trace, goal: Goal) -> list[str]:
 
 
 def _reached_target(trace: Trace, goal: Goal) -> bool:
-    return any(step.verb == "go" and step.worked and _is(step.place, goal.target) and _holds(step, goal) for step in trace.steps)
+    return any(
+        step.verb == "go" and step.worked and _is(step.place, goal.target) and _holds(step, goal)
+        for step in trace.steps
+    )
 
 
 def _second(trace: Trace, goal: Goal, took_other: list[str]) -> list[str]:
     """One of the two came to its place, the other did not; a search in vain has its own habit, giving up is this one."""
     placed = [
-        (i, step) for i, step in enumerate(trace.steps) if step.verb == "place" and step.worked and _holds(step, goal) and _is(step.place, goal.target)
+        (i, step)
+        for i, step in enumerate(trace.steps)
+        if step.verb == "place" and step.worked and _holds(step, goal) and _is(step.place, goal.target)
     ]
     if not placed:
         return []
@@ -167,13 +176,17 @@ def _second(trace: Trace, goal: Goal, took_other: list[str]) -> list[str]:
 
 def _lamp(trace: Trace, goal: Goal) -> list[str]:
     """The object was in hand, but never beside a lamp that is on."""
-    lit = {step.at for step in trace.steps if step.verb == "use" and step.worked and _is(step.object, goal.lamp)}
+    lit = {
+        step.at for step in trace.steps if step.verb == "use" and step.worked and _is(step.object, goal.lamp)
+    }
     moments = [*((step.held, step.at) for step in trace.steps), (trace.held, trace.at)]
     used_in_hand = any(_holds(step, goal) and step.verb == "use" and step.worked for step in trace.steps)
     if used_in_hand or any(_is(held, goal.object) and at in lit for held, at in moments):
         return []
     found_lamp = any(_is(thing, goal.lamp) for things in trace.contents.values() for thing in things)
-    in_vain = [] if found_lamp else _searching(trace, goal, [step for step in trace.steps if _holds(step, goal)])
+    in_vain = (
+        [] if found_lamp else _searching(trace, goal, [step for step in trace.steps if _holds(step, goal)])
+    )
     if in_vain or (not found_lamp and _finding_new_places(trace.steps)):
         return in_vain
     return ["use_lamp"]
@@ -198,7 +211,10 @@ def _searching(trace: Trace, goal: Goal | None, steps: Sequence[Step]) -> list[s
 
 def _finding_new_places(steps: Sequence[Step]) -> bool:
     """Whether the episode was cut off in an orderly search."""
-    return any(step.verb == "go" and step.worked and step.known is None and not step.known_closed for step in steps[-_LAST:])
+    return any(
+        step.verb == "go" and step.worked and step.known is None and not step.known_closed
+        for step in steps[-_LAST:]
+    )
 
 
 def _is_wasted(step: Step, goal: Goal | None) -> bool:
@@ -219,7 +235,10 @@ def _slips(trace: Trace) -> list[str]:
     failed = Counter(step.command for step in trace.steps if not step.worked)
     if any(count > 1 for count in failed.values()):
         found.append("no_repeat")
-    if any(step.verb == "take" and not step.worked and step.held is None and step.at == step.place for step in trace.steps):
+    if any(
+        step.verb == "take" and not step.worked and step.held is None and step.at == step.place
+        for step in trace.steps
+    ):
         found.append("exact_names")
     return found
 

@@ -22,7 +22,9 @@ _COMMAND = re.compile(
     rf"|(?P<use>use) (?P<use_object>{_THING})$"
 )
 _GOALS = (
-    re.compile(r"(?:find two|put two) (?P<two>[a-z]+) (?:and put them )?(?:in|on)(?:/on)? (?P<target>[a-z]+)"),
+    re.compile(
+        r"(?:find two|put two) (?P<two>[a-z]+) (?:and put them )?(?:in|on)(?:/on)? (?P<target>[a-z]+)"
+    ),
     re.compile(r"(?:look at|examine)(?: the)? (?P<lit>[a-z]+) (?:under|with) the (?P<lamp>[a-z]+)"),
     re.compile(
         r"(?P<treat>clean|heat|cool) (?:some|a) (?P<treated>[a-z]+) and put (?:it|them) (?:in|on)(?:/on)? (?P<target>[a-z]+)"

@@ -18,5 +18,8 @@ SLIPS: frozenset[str] = frozenset()
 def diagnose(trajectory: Trajectory) -> list[str]:
     """Repeating what was refused; otherwise the search was not thorough."""
     actions = [turn for turn in trajectory.turns if turn.action is not None]
-    repeated = any(not a.valid and not b.valid and a.action == b.action for a, b in zip(actions, actions[1:], strict=False))
+    repeated = any(
+        not a.valid and not b.valid and a.action == b.action
+        for a, b in zip(actions, actions[1:], strict=False)
+    )
     return ["no_repeat", "search_all"] if repeated else ["search_all"]

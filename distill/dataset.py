@@ -1,0 +1,342 @@
+"""Trajectories in, training rows out: keep successes, strip the hints, tokenise, prove every mask, audit, write.
+
+One Ray Data pipeline whose rows go through `make_row`, a plain function of a value; the driver only streams what comes out to disk, so memory
+does not grow with the number of episodes. The same input gives the same files.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from actors.agents import make_agent
+from actors.agents.base import Agent
+from actors.config import AgentConfig
+from actors.trajectory import TRAJECTORY_SCHEMA, Trajectory, from_row
+from distill.audit import LeakAuditor, LeakError, leak_message
+from distill.dataset_card import DatasetSummary, Tally, write_card
+from distill.strip import RowFilter, hint_block_lines, strip, why_left_out
+from train.errors import MaskError, RowTooLongError
+from train.schema import SFT_SCHEMA, TOKENS_SCHEMA
+from train.tokenize import IGNORED, prove_mask, to_tokens_row
+
+log = logging.getLogger(__name__)
+
+ROWS, TOKENS = "rows.parquet", "tokens.parquet"
+LeakPolicy = Literal["fail", "drop"]
+
+_ROWS_PER_GROUP = 1_000
+_ONE_BLOCK_BYTES = 64_000_000
+"""Input up to this size is read as one block: a block more is a task more, and costs more than it saves."""
+_ORDER = ["task_id", "seed", "trajectory_id"]
+_DONE = pa.schema(
+    [
+        ("task_id", pa.string()),
+        ("seed", pa.int64()),
+        ("trajectory_id", pa.string()),
+        ("kind", pa.string()),
+        ("left_out", pa.string()),  # why; null for a row
+        ("broken", pa.string()),  # a mask that could not be proven
+        ("leaks", pa.list_(pa.struct([("check", pa.string()), ("message", pa.string())]))),
+        ("num_prompt_tokens", pa.int32()),  # up to the first reply
+        ("num_hints", pa.int32()),
+        ("messages", SFT_SCHEMA.field("messages").type),
+        ("arm", pa.string()),
+        ("input_ids", TOKENS_SCHEMA.field("input_ids").type),
+        ("labels", TOKENS_SCHEMA.field("labels").type),
+        ("num_tokens", pa.int32()),
+        ("num_loss_tokens", pa.int32()),
+    ]
+)
+
+
+class DatasetError(RuntimeError):
+    """No dataset can be made of these episodes; the message says what to do."""
+
+
+def build_dataset(
+    trajectories: Sequence[Path],
+    *,
+    agent: AgentConfig,
+    env_name: str,
+    model_path: str,
+    arm: str,
+    out_dir: Path,
+    max_length: int | None = None,
+    filters: RowFilter = RowFilter(),
+    on_leak: LeakPolicy = "fail",
+) -> DatasetSummary:
+    """Write `rows.parquet`, `tokens.parquet`, `card.json` and `card.md` to `out_dir`.
+
+    `trajectories` are Parquet files or folders of them; several stages are joined and an episode that comes twice is taken once. Rows are in
+    the order of (task, seed, trajectory). Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
+    `on_leak` is "drop", and `MaskError` on a mask that cannot be proven.
+    """
+    files = _files(trajectories)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    player = make_agent(agent, env_name)
+    auditor = _auditor(files, player)
+    log.info("dataset %s: %d files, looking for %d hints", arm, len(files), len(auditor.hints))
+    tally = Tally(
+        arm=arm,
+        num_hints=len(auditor.hints),
+        on_leak=on_leak,
+        max_length=max_length,
+        filters=filters.model_dump(),
+    )
+    with _parts(out_dir) as (rows, tokens):
+        for batch in _stream(files, player, auditor, model_path, max_length, filters):
+            kept = [row for row in batch.to_pylist() if tally.add(row)]
+            _raise_on_first_problem(tally)
+            for row in kept:
+                row["arm"] = arm
+            rows.write(_table(kept, SFT_SCHEMA))
+            tokens.write(_table(kept, TOKENS_SCHEMA))
+        _raise_on_leaks(tally)
+        _raise_on_nothing(tally)
+    summary = write_card(
+        tally,
+        out_dir,
+        rows=out_dir / ROWS,
+        tokens=out_dir / TOKENS,
+        sources=files,
+        agent=player.name,
+        model_path=model_path,
+    )
+    log.info(
+        "dataset %s: %d rows, %d tokens, %d of them with loss",
+        arm,
+        summary.num_rows,
+        summary.num_tokens,
+        summary.num_loss_tokens,
+    )
+    return summary
+
+
+def make_row(
+    row: dict[str, Any],
+    agent: Agent,
+    auditor: LeakAuditor,
+    tokenizer: Any,
+    max_length: int | None,
+    filters: RowFilter,
+) -> dict[str, Any]:
+    """One row of the pipeline from a row of `TRAJECTORY_SCHEMA`; never raises for what is wrong with the row itself."""
+    trajectory = from_row(row)
+    done: dict[str, Any] = {
+        "task_id": trajectory.task.key,
+        "seed": trajectory.seed,
+        "trajectory_id": trajectory.id,
+        "kind": trajectory.task.kind,
+        "num_hints": len(trajectory.hints),
+        "leaks": [],
+    }
+    reason = why_left_out(trajectory, filters) or _special_token_in(trajectory.turns, tokenizer)
+    if reason:
+        return done | {"left_out": reason}
+    stripped = strip(trajectory, agent)
+    try:
+        tokens = to_tokens_row(stripped, tokenizer, max_length=max_length)
+        spoken = prove_mask(
+            tokens, tokenizer, messages=stripped["messages"], row_id=f"{trajectory.task.key} {trajectory.id}"
+        )
+    except RowTooLongError:
+        return done | {"left_out": f"more than {max_length} tokens"}
+    except MaskError as error:
+        return done | {"broken": str(error)}
+    leaks = auditor.spoken(spoken) + auditor.unspoken(
+        tokenizer.decode(tokens["input_ids"], skip_special_tokens=False)
+    )
+    messages = [{"check": leak.check, "message": leak_message(trajectory.task.key, leak)} for leak in leaks]
+    first_reply = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
+    return (
+        done
+        | tokens
+        | {"messages": stripped["messages"], "leaks": messages, "num_prompt_tokens": first_reply}
+    )
+
+
+def _stream(
+    files: Sequence[Path],
+    agent: Agent,
+    auditor: LeakAuditor,
+    model_path: str,
+    max_length: int | None,
+    filters: RowFilter,
+) -> Iterator[pa.Table]:
+    """Finished rows in order, a row group at a time; an episode that comes twice comes once."""
+    import ray
+
+    if not ray.is_initialized():
+        raise DatasetError(
+            "Ray is not running; start it first (`offbook run` does, or `with ray_cluster(...)` of distill.cluster)"
+        )
+
+    def make(table: pa.Table) -> pa.Table:
+        tokenizer = _tokenizer(model_path)
+        return _table(
+            [make_row(row, agent, auditor, tokenizer, max_length, filters) for row in table.to_pylist()],
+            _DONE,
+        )
+
+    is_small = sum(file.stat().st_size for file in files) <= _ONE_BLOCK_BYTES
+    with _quiet_ordered_pipeline():
+        rows = ray.data.read_parquet(
+            [str(file) for file in files],
+            override_num_blocks=1 if is_small else None,
+            columns=TRAJECTORY_SCHEMA.names,
+        )
+        done = rows.map_batches(
+            make, batch_format="pyarrow", batch_size=None if is_small else _ROWS_PER_GROUP
+        )
+        if is_small:
+            # A distributed sort of one block takes half a minute of empty tasks.
+            blocks = [
+                pa.table(block).cast(_DONE)
+                for block in done.iter_batches(batch_size=None, batch_format="pyarrow")
+            ]
+            whole = pa.concat_tables([_DONE.empty_table(), *blocks]).sort_by(
+                [(name, "ascending") for name in _ORDER]
+            )
+            batches: Iterable[pa.Table] = (
+                whole.slice(i, _ROWS_PER_GROUP) for i in range(0, len(whole), _ROWS_PER_GROUP)
+            )
+        else:
+            batches = done.sort(_ORDER).iter_batches(batch_size=_ROWS_PER_GROUP, batch_format="pyarrow")
+        yield from _without_repeats(batches)
+
+
+def _without_repeats(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    last = None
+    for batch in batches:
+        ids = batch["trajectory_id"].to_pylist()
+        fresh = [i for i, name in enumerate(ids) if name != (ids[i - 1] if i else last)]
+        last = ids[-1] if ids else last
+        yield batch.take(fresh) if len(fresh) < len(ids) else batch
+
+
+@contextmanager
+def _quiet_ordered_pipeline() -> Iterator[None]:
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    chatter = logging.getLogger("ray.data")
+    before = (context.enable_progress_bars, context.execution_options.preserve_order, chatter.level)
+    context.enable_progress_bars, context.execution_options.preserve_order = False, True
+    chatter.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars, context.execution_options.preserve_order = before[:2]
+        chatter.setLevel(before[2])
+
+
+@contextmanager
+def _parts(out_dir: Path) -> Iterator[tuple[pq.ParquetWriter, pq.ParquetWriter]]:
+    """Both files under other names until everything is well: what lies under the right name is whole and audited."""
+    partial = [out_dir / f".{name}.partial" for name in (ROWS, TOKENS)]
+    try:
+        with (
+            pq.ParquetWriter(partial[0], SFT_SCHEMA) as rows,
+            pq.ParquetWriter(partial[1], TOKENS_SCHEMA) as tokens,
+        ):
+            yield rows, tokens
+        for path, name in zip(partial, (ROWS, TOKENS), strict=True):
+            path.replace(out_dir / name)
+    finally:
+        for path in partial:
+            path.unlink(missing_ok=True)
+
+
+def _auditor(files: Sequence[Path], agent: Agent) -> LeakAuditor:
+    """Looks for every hint that any of the episodes was given, not only its own."""
+    hints: set[str] = set()
+    lines: set[str] = set()
+    allowed = ""
+    for file in files:
+        given: set[str] = set()
+        for batch in pq.ParquetFile(file).iter_batches(columns=["hints"]):
+            given.update(pc.struct_field(pc.list_flatten(batch["hints"]), "text").to_pylist())
+        if given:
+            trajectory = _first_hinted(file)
+            lines |= {
+                line
+                for line in hint_block_lines(trajectory, agent)
+                if not any(h.text in line for h in trajectory.hints)
+            }
+            allowed = "\n".join(m.content for m in agent.render(trajectory.task, "", (), ()))
+            hints |= given
+    return LeakAuditor(hints=tuple(sorted(hints)), block_lines=frozenset(lines), allowed=allowed)
+
+
+def _first_hinted(file: Path) -> Trajectory:
+    batches = pq.ParquetFile(file).iter_batches(batch_size=64)
+    return next(from_row(row) for batch in batches for row in batch.to_pylist() if row["hints"])
+
+
+@cache
+def _tokenizer(model_path: str) -> Any:
+    # Once a process: a Ray worker makes many batches.
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_path)
+
+
+def _special_token_in(turns: Sequence[Any], tokenizer: Any) -> str | None:
+    # Trained on, it would teach the model to end or fake a turn.
+    special = any(token in turn.reply for turn in turns for token in tokenizer.all_special_tokens)
+    return "a reply holds a special token" if special else None
+
+
+def _files(trajectories: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in trajectories:
+        found = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.exists() else []
+        if not found:
+            raise DatasetError(f"no trajectories at {path}; run the rollout stage that makes them")
+        files += found
+    for file in files:
+        record = (pq.read_schema(file).metadata or {}).get(b"offbook_record", b"something else").decode()
+        if record != "trajectory":
+            raise DatasetError(f"{file} holds {record}, not trajectories; pass the files that rollouts wrote")
+    return files
+
+
+def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist(
+        [{name: row.get(name) for name in schema.names} for row in rows], schema=schema
+    )
+
+
+def _raise_on_first_problem(tally: Tally) -> None:
+    if tally.broken:
+        raise MaskError(tally.broken[0])
+
+
+def _raise_on_leaks(tally: Tally) -> None:
+    if tally.leaks and tally.on_leak == "fail":
+        others = (
+            f" (and {tally.num_leaking - 1} rows more; on_leak='drop' leaves them out and counts them)"
+            if tally.num_leaking > 1
+            else ""
+        )
+        raise LeakError(tally.leaks[0]["message"] + others)
+
+
+def _raise_on_nothing(tally: Tally) -> None:
+    if tally.num_rows:
+        return
+    reasons = (
+        ", ".join(f"{count} {reason}" for reason, count in tally.left_out.most_common())
+        or "there are no episodes"
+    )
+    raise DatasetError(
+        f"arm {tally.arm!r} has no success to train on: of {tally.num_episodes} episodes {reasons}; "
+        "give the model more tasks or easier ones, more steps, or another model, or leave the arm out"
+    )

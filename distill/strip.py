@@ -1,0 +1,69 @@
+"""A successful episode as the student's training conversation: rendered again as if there had never been a hint."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.agents.base import Agent
+from actors.chat import Message
+from actors.trajectory import EndReason, Trajectory
+
+
+class RowFilter(BaseModel):
+    """Which successes become rows. What is left out is counted by reason in the dataset's card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    max_invalid: int | None = Field(default=None, ge=0)
+    """Most actions that the world refused; None: any number."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Most actions; None: any number."""
+
+
+def why_left_out(trajectory: Trajectory, filters: RowFilter = RowFilter()) -> str | None:
+    """Why an episode does not become a row, in words that can be counted; None for one that does."""
+    if trajectory.end is EndReason.ERROR:
+        return "error of the machinery"
+    if not trajectory.success:
+        return "not a success"
+    if not trajectory.turns:
+        return "no turn: solved from the start"
+    if any(not turn.reply.strip() for turn in trajectory.turns):
+        return "an empty reply"
+    if filters.max_invalid is not None and trajectory.num_invalid > filters.max_invalid:
+        return f"more than {filters.max_invalid} refused actions"
+    if filters.max_steps is not None and trajectory.num_steps > filters.max_steps:
+        return f"more than {filters.max_steps} steps"
+    return None
+
+
+def strip(trajectory: Trajectory, agent: Agent) -> dict[str, Any]:
+    """A row of `SFT_SCHEMA`: the prompts that the student is evaluated with, and what the episode's player answered.
+
+    Ends with the last reply; what the world said after it is nothing to learn from.
+    """
+    messages = agent.render(trajectory.task, trajectory.opening, trajectory.turns, ())
+    return {
+        "messages": [{"role": m.role, "content": m.content} for m in _until_last_reply(messages)],
+        "task_id": trajectory.task.key,
+        "trajectory_id": trajectory.id,
+        "arm": trajectory.arm,
+        "seed": trajectory.seed,
+    }
+
+
+def hint_block_lines(trajectory: Trajectory, agent: Agent) -> frozenset[str]:
+    """The lines that stood in the episode's prompt for its hints alone: the block's header and its entries."""
+    hinted = agent.render(trajectory.task, trajectory.opening, (), trajectory.hints)
+    bare = agent.render(trajectory.task, trajectory.opening, (), ())
+    return frozenset(_lines(hinted) - _lines(bare))
+
+
+def _until_last_reply(messages: Sequence[Message]) -> Sequence[Message]:
+    last = max(i for i, message in enumerate(messages) if message.role == "assistant")
+    return messages[: last + 1]
+
+
+def _lines(messages: Sequence[Message]) -> set[str]:
+    return {line.strip() for message in messages for line in message.content.splitlines() if line.strip()}
