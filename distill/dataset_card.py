@@ -155,8 +155,10 @@ def _markdown(card: dict[str, Any]) -> str:
     lines = [
         f"# Dataset of arm `{card['arm']}`",
         "",
-        f"{card['rows']} rows of {card['episodes']} episodes, one row an episode, rendered by agent `{card['agent']}` without hints; "
-        f"{card['rows_from_hinted_episodes']} of them come from episodes that were played with hints.",
+        (
+            f"{card['rows']} rows of {card['episodes']} episodes, one row an episode, rendered by agent `{card['agent']}` without hints; "
+            f"{card['rows_from_hinted_episodes']} of them come from episodes that were played with hints."
+        ),
         "",
         "| kind | rows |",
         "|---|---|",
@@ -168,14 +170,18 @@ def _markdown(card: dict[str, Any]) -> str:
         "",
         "## Tokens",
         "",
-        f"{tokens['all']} tokens through the chat template of `{card['chat_template_of']}`, {tokens['with_loss']} of them with loss "
-        f"({100 * tokens['loss_share']:.1f} %): the replies and their end-of-turn tokens, proven for each of {card['masks']['proven_rows']} rows. "
-        f"Before the first reply {tokens['before_first_reply']}, observations {tokens['observations']}, longest row {tokens['longest_row']}.",
+        (
+            f"{tokens['all']} tokens through the chat template of `{card['chat_template_of']}`, {tokens['with_loss']} of them with loss "
+            f"({100 * tokens['loss_share']:.1f} %): the replies and their end-of-turn tokens, proven for each of {card['masks']['proven_rows']} rows. "
+            f"Before the first reply {tokens['before_first_reply']}, observations {tokens['observations']}, longest row {tokens['longest_row']}."
+        ),
         "",
         "## Leak audit",
         "",
-        f"{audit['rows_audited']} rows, as their training tokens decode, were searched for {audit['hints_looked_for']} hints "
-        f"({', '.join(audit['checks'])}); {audit['rows_left_out']} rows were left out for a leak (policy `{audit['policy']}`).",
+        (
+            f"{audit['rows_audited']} rows, as their training tokens decode, were searched for {audit['hints_looked_for']} hints "
+            f"({', '.join(audit['checks'])}); {audit['rows_left_out']} rows were left out for a leak (policy `{audit['policy']}`)."
+        ),
         *(f"- {example}" for example in audit["examples"]),
         "",
         "## Made from",

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import string
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,14 +12,15 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.chat import Completion, Generate, GenerateError, Message, Sampling
+from actors.chat import Generate, GenerateError, Message, Sampling
 from actors.trajectory import EndReason, Trajectory
 from distill.hints.call_cache import CallCache, call_key
 from distill.hints.config import DiagnosticianConfig, OpenAIWriterConfig, WriterConfig
 from distill.hints.diagnostician import diagnose_all
+from distill.hints.endpoint import HintEndpoint
 from distill.hints.hint import HINT_SCHEMA, Hint, to_row
 from distill.hints.lint import MAX_CHARS
-from distill.hints.reply import Reading, WrittenHints, read_reply
+from distill.hints.reply import Reading, read_reply
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def write_hints(
         hints = diagnose_all(ordered, config)
         summary = WriterSummary(writer=config.kind, num_failures=len(ordered))
     else:
-        writer = ModelWriter(config, out_dir / CALLS, generate or _endpoint(config))
+        writer = ModelWriter(config, out_dir / CALLS, generate or HintEndpoint(config))
         hints = asyncio.run(_write_all(ordered, writer))
         summary = writer.summary
         summary.num_failures = len(ordered)
