@@ -24,6 +24,13 @@ class EpisodeSpec:
     seed: int
     hints: tuple[GivenHint, ...] = ()
     adapter: str | None = None
+    """Folder of a LoRA adapter; None: the base model."""
+    adapter_name: str | None = None
+    """What records call the adapter, so that they do not change with the folder's place; None: the folder as given."""
+
+    @property
+    def recorded_adapter(self) -> str | None:
+        return self.adapter_name or self.adapter
 
 
 class EpisodeLost(RuntimeError):  # noqa: N818 - it names what happened to the episode; the cause is in the text
@@ -44,7 +51,7 @@ def episode_id(spec: EpisodeSpec, agent_name: str, model_name: str) -> str:
         arm=spec.arm,
         agent=agent_name,
         model=model_name,
-        adapter=spec.adapter,
+        adapter=spec.recorded_adapter,
         seed=spec.seed,
         hints=spec.hints,
     )
@@ -94,7 +101,7 @@ async def run_episode(
         arm=spec.arm,
         agent=agent.name,
         model=model_name,
-        adapter=spec.adapter,
+        adapter=spec.recorded_adapter,
         seed=spec.seed,
         hints=spec.hints,
         opening=start.observation,
@@ -115,7 +122,7 @@ def lost_trajectory(
         arm=spec.arm,
         agent=agent_name,
         model=model_name,
-        adapter=spec.adapter,
+        adapter=spec.recorded_adapter,
         seed=spec.seed,
         hints=spec.hints,
         opening="",

@@ -25,8 +25,8 @@ def build_tiny_model(
     seed: int = 0,
     hidden: int = 64,
     layers: int = 2,
-    heads: int = 4,
-    kv_heads: int = 2,
+    heads: int = 2,  # vLLM on CPU wants head sizes of 32 and more
+    kv_heads: int = 1,
     intermediate: int = 176,
     vocab: int = 512,
     context: int = 2048,

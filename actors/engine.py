@@ -1,0 +1,300 @@
+"""One vLLM engine: chats in, completions out, adapters loaded on demand. `EngineActor` is it as a Ray actor."""
+
+import asyncio
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.chat import Completion, Message, PromptTooLongError, Sampling
+from actors.config import EngineConfig
+from actors.models import (
+    adapter_digest,
+    check_adapter,
+    checkpoint_dtype,
+    choose_threads,
+    model_bytes,
+    resolve_model,
+)
+from actors.vllm_backend import ApartBackend, Backend, InsideBackend
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine turned out to be."""
+
+    model: str
+    device: str
+    dtype: str
+    threads: int
+    adapters: str
+    """"lora" or "merge"."""
+    max_model_len: int
+    load_s: float
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineMetrics:
+    """Counters since the start; `running` is now."""
+
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    running: int
+    adapter: str | None
+    idle_s: float
+    """Since a call last ended; health is that this stays small while calls are running."""
+
+
+class Engine:
+    """Start it with `engine_environment` in the process's environment, before torch is imported."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        began = time.monotonic()
+        self._config, self._folder = config, resolve_model(config.model)
+        self._device = _device(config)
+        self._merge = config.adapters == "merge" or (config.adapters == "auto" and self._device == "cpu")
+        self._tokenizer = _load_tokenizer(self._folder)
+        self._dtype = _dtype(config, self._folder, self._device)
+        self._max_len = config.max_model_len or _context_length(self._folder, self._device)
+        kind = InsideBackend if self._device == "cpu" else ApartBackend
+        self._backend: Backend = kind(**self._engine_args())
+        self._loaded: str | None = None
+        self._running = 0
+        self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
+        self._last_end = time.monotonic()
+        self._turnstile = asyncio.Condition()
+        self._adapters: dict[str, tuple[str, Any]] = {}  # folder -> (digest, what serves it)
+        self._workspace = tempfile.TemporaryDirectory(prefix="offbook-engine-")
+        self._load_s = time.monotonic() - began
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(
+            model=self._config.model,
+            device=self._device,
+            dtype=self._dtype,
+            threads=int(os.environ.get("OMP_NUM_THREADS", "0")),
+            adapters="merge" if self._merge else "lora",
+            max_model_len=self._max_len,
+            load_s=self._load_s,
+            pid=os.getpid(),
+        )
+
+    async def metrics(self) -> EngineMetrics:
+        return EngineMetrics(
+            calls=self._calls,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            completion_tokens=self._completion_tokens,
+            running=self._running,
+            adapter=self._loaded,
+            idle_s=time.monotonic() - self._last_end,
+        )
+
+    async def generate(
+        self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None
+    ) -> Completion:
+        """Raises `PromptTooLongError`, and `ModelError` for an adapter that does not fit."""
+        prompt_ids = self.render(messages)
+        if len(prompt_ids) >= self._max_len:
+            raise PromptTooLongError(
+                f"the prompt has {len(prompt_ids)} tokens, the engine's context {self._max_len}"
+            )
+        lora = await self._enter(adapter)
+        try:
+            answer = await self._backend.generate(prompt_ids, sampling, lora)
+        finally:
+            await self._leave()
+        self._calls += 1
+        self._prompt_tokens += len(prompt_ids)
+        self._cached_tokens += answer.cached_tokens
+        self._completion_tokens += answer.completion_tokens
+        return Completion(
+            text=answer.text,
+            prompt_tokens=len(prompt_ids),
+            cached_tokens=answer.cached_tokens,
+            completion_tokens=answer.completion_tokens,
+            finish_reason=answer.finish_reason,
+        )
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the chat up to where the model speaks, by the model's own template."""
+        text = self._tokenizer.apply_chat_template(
+            [{"role": message.role, "content": message.content} for message in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        # The template writes every special token itself.
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def shutdown(self) -> None:
+        self._backend.shutdown()
+        self._workspace.cleanup()
+
+    async def _enter(self, adapter: str | None) -> Any | None:
+        """Count a call in, once the weights that it wants are in place."""
+        async with self._turnstile:
+            if self._merge and adapter != self._loaded:
+                await self._turnstile.wait_for(lambda: self._running == 0 or adapter == self._loaded)
+                if adapter != self._loaded:
+                    await self._swap(adapter)
+            lora = self._lora(adapter) if adapter and not self._merge else None
+            self._running += 1
+            return lora
+
+    async def _leave(self) -> None:
+        self._last_end = time.monotonic()
+        self._running -= 1
+        if self._running == 0:
+            async with self._turnstile:
+                self._turnstile.notify_all()
+
+    async def _swap(self, adapter: str | None) -> None:
+        began = time.monotonic()
+        folder = self._folder if adapter is None else await asyncio.to_thread(self._merged, adapter)
+        await self._backend.reload(folder)
+        self._loaded = adapter
+        log.info("weights are now %s (%.1f s)", adapter or self._config.model, time.monotonic() - began)
+
+    def _merged(self, adapter: str) -> str:
+        """A folder with base and adapter in one; kept while the adapter's content is the same."""
+        self._check(adapter)
+        folder = Path(self._workspace.name) / adapter_digest(adapter)
+        if not folder.is_dir():
+            merge_adapter(self._folder, adapter, folder)
+        return str(folder)
+
+    def _lora(self, adapter: str) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        digest = adapter_digest(adapter)
+        known = self._adapters.get(adapter)
+        if known is None or known[0] != digest:
+            self._check(adapter)
+            number = len(self._adapters) + 1 if known is None else known[1].lora_int_id + 10_000
+            self._adapters[adapter] = (digest, LoRARequest(digest, number, adapter))
+        return self._adapters[adapter][1]
+
+    def _check(self, adapter: str) -> None:
+        check_adapter(
+            adapter,
+            model=self._config.model,
+            model_folder=self._folder,
+            max_rank=self._config.max_lora_rank,
+        )
+
+    def _engine_args(self) -> dict[str, Any]:
+        config = self._config
+        args: dict[str, Any] = {
+            "model": self._folder,
+            "dtype": self._dtype,
+            "max_model_len": self._max_len,
+            "max_num_seqs": config.max_num_seqs,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+        }
+        if self._device == "cpu":
+            # Small blocks: an append-only chat of short turns hits the cache to within one block (32 is the kernel's least).
+            # Eager: compiling takes longer than a small model's whole study.
+            kv_bytes = int(config.kv_cache_gb * 2**30)
+            args |= {"block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": kv_bytes}
+        else:
+            args |= {"gpu_memory_utilization": config.gpu_memory_utilization}
+        if not self._merge:
+            args |= {"enable_lora": True, "max_lora_rank": config.max_lora_rank, "max_loras": 4}
+        return args
+
+
+def engine_environment(config: EngineConfig, model_folder: str, cores: int) -> dict[str, str]:
+    """Variables that an engine's process needs before it imports torch."""
+    threads = config.threads or choose_threads(model_folder, cores, config.replicas)
+    environment = {
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if _device(config) == "cpu":
+        environment |= {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            # Binding threads to cores makes two engines fight for the same ones.
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        }
+    return environment
+
+
+def merge_adapter(model_folder: str, adapter: str, out: Path) -> None:
+    """Write base + LoRA as a plain checkpoint; a folder at `out` is complete."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    partial = out.with_suffix(".partial")
+    merged.save_pretrained(partial)
+    partial.rename(out)
+
+
+def engine_actor(config: EngineConfig, cores: int) -> Any:
+    """Start an engine as a Ray actor; a killed one comes back by itself and loses only what was running."""
+    on_cpu = _device(config) == "cpu"
+    return (
+        ray.remote(Engine)
+        .options(
+            num_cpus=1,
+            num_gpus=0 if on_cpu else config.tensor_parallel_size,
+            max_restarts=100,
+            max_concurrency=4096,
+            runtime_env={"env_vars": engine_environment(config, resolve_model(config.model), cores)},
+        )
+        .remote(config)
+    )
+
+
+def describe_size(folder: str) -> str:
+    return f"{model_bytes(folder) / 2**20:.0f} MiB"
+
+
+def _device(config: EngineConfig) -> str:
+    if config.device != "auto":
+        return config.device
+    # Asked of the driver's files, not of torch: importing torch takes seconds and this runs in the driver too.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    return "cuda" if Path("/dev/nvidiactl").exists() and visible != "" else "cpu"
+
+
+def _dtype(config: EngineConfig, folder: str, device: str) -> str:
+    if config.dtype != "auto" or device != "cpu":
+        return config.dtype
+    import torch
+
+    # Without the instructions for it, bfloat16 on CPU is emulated: some forty times slower than float32.
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bfloat16" if has_bf16 and checkpoint_dtype(folder) == "bfloat16" else "float32"
+
+
+def _context_length(folder: str, device: str) -> int:
+    import json
+
+    stated = json.loads((Path(folder) / "config.json").read_text()).get("max_position_embeddings", 2048)
+    # A long context costs KV cache at start-up; episodes of text games stay far below this.
+    return min(stated, 8192 if device == "cpu" else 32768)
+
+
+def _load_tokenizer(folder: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
