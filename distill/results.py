@@ -191,7 +191,6 @@ def _compare(a: EpisodeColumns, b: EpisodeColumns, resamples: int) -> list[dict[
     differences_NM = np.stack([getattr(a, m).astype(np.float64) - getattr(b, m) for m in METRICS], axis=1)
     sums = statistics.cluster_sums(differences_NM, a.task)
     intervals = statistics.bootstrap_intervals(sums, resamples=resamples)
-    single = len(sums.counts) == len(a)
     rows: list[dict[str, Any]] = []
     for index, metric in enumerate(METRICS):
         p_value = statistics.sign_flip_p_value(sums.totals[:, index], resamples=resamples)
@@ -208,18 +207,24 @@ def _compare(a: EpisodeColumns, b: EpisodeColumns, resamples: int) -> list[dict[
                 "test": "sign_flip_by_task",
             }
         )
-    rows[0] |= _success_pairs(a, b) | {"test": "mcnemar_exact" if single else "sign_flip_by_task"}
+    rows[0] |= _success_pairs(a, b)
+    if len(sums.counts) == len(a):  # one seed a task: the pairs are independent
+        rows[0] |= {"test": "mcnemar_exact", "p_value": rows[0]["p_value_mcnemar"]}
     return rows
 
 
 def _success_pairs(a: EpisodeColumns, b: EpisodeColumns) -> dict[str, Any]:
     a_only, b_only = int((a.success & ~b.success).sum()), int((~a.success & b.success).sum())
     discordance = (a_only + b_only) / len(a)
-    worth = statistics.effective_number(a.success.astype(np.float64) - b.success, a.task)
+    difference_N = a.success.astype(np.float64) - b.success
+    worth = statistics.effective_number(difference_N, a.task)
     return {
         "a_only": a_only,
         "b_only": b_only,
         "p_value_mcnemar": statistics.mcnemar_exact(a_only, b_only),
+        "delta_by_seed": {
+            str(seed): float(difference_N[a.seed == seed].mean()) for seed in np.unique(a.seed)
+        },
         "detectable_difference": statistics.detectable_difference(worth, discordance),
     }
 
