@@ -180,7 +180,7 @@ def _pocket() -> Iterator[Finding]:
     from actors.models import resolve_model
 
     wanted = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-    mend = "git checkout -- distill/pocket, or make pocket, which trains it anew"
+    mend = "git checkout -- distill/pocket/model  # or train it anew: make pocket"
     try:
         folder = Path(resolve_model("pocket"))
     except (ValueError, RuntimeError, OSError) as error:

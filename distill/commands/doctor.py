@@ -82,6 +82,5 @@ def _verdict(missing: "list[Finding]") -> str:
     if not missing:
         return "\nnothing is missing: offbook run demo"
     mends = list(dict.fromkeys(finding.mend for finding in missing))
-    return f"\n{len(missing)} things are missing; mend them with:\n" + "\n".join(
-        f"  {mend}" for mend in mends
-    )
+    count = "one thing is" if len(missing) == 1 else f"{len(missing)} things are"
+    return f"\n{count} missing; mend with:\n" + "\n".join(f"  {mend}" for mend in mends)

@@ -5,6 +5,7 @@ import random
 from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from distill.commands import EXIT_OK
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT_GAMES = Path("data/alfworld")
 """Where `offbook data fetch` and `generate` put games unless told otherwise."""
+
+_NUM_HOUSEHOLDS = 6
+"""One of each kind of task."""
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -97,4 +101,9 @@ def _env_config(args: argparse.Namespace, stack: ExitStack) -> "EnvConfig":
 
 def _households(stack: ExitStack, seed: int | None) -> Path:
     """A few new games in a temporary folder, so that playing needs no download."""
-    raise NotImplementedError
+    from envs.alfworld.generate import generate_splits
+
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="offbook-play-")))
+    drawn = random.randrange(10**6) if seed is None else seed
+    generate_splits(folder, seed=drawn, train=_NUM_HOUSEHOLDS, test=_NUM_HOUSEHOLDS)
+    return folder

@@ -142,6 +142,36 @@ def test_a_person_wins_a_real_game_by_its_walkthrough(
     assert f"Solved in {len(game['walkthrough'])} steps." in capsys.readouterr().out
 
 
+def test_made_games_are_the_same_again_verify_and_can_be_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("a", "b"):
+        arguments = ["--seed", "5", "--games", "9", "--rooms", "small", "--out", str(tmp_path / name)]
+        assert cli.main(["data", "generate", "alfworld", *arguments]) == 0
+        assert "6 games in train, 3 games in valid_unseen" in capsys.readouterr().out
+    made = tmp_path / "a" / "train.jsonl"
+    assert made.read_bytes() == (tmp_path / "b" / "train.jsonl").read_bytes()
+    assert cli.main(["data", "verify", "alfworld", str(tmp_path / "a")]) == 0
+    assert "9 games, none of them the release's; the walkthroughs of 9 win" in capsys.readouterr().out
+    rows = [json.loads(line) for line in made.read_text().splitlines()]
+    rows[2]["walkthrough"] = rows[2]["walkthrough"][:-1]
+    _written(made, rows)
+    assert cli.main(["data", "verify", "alfworld", str(tmp_path / "a")]) == 1
+    assert f"  not won: {rows[2]['path']}" in capsys.readouterr().out
+
+
+def test_play_makes_a_household_where_there_are_no_games(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("distill.play.ask_terminal", lambda _prompt: "q")
+    shown = []
+    for _ in range(2):
+        assert cli.main(["play", "--seed", "3", "--split", "test"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] and ", test)" in shown[0] and list(tmp_path.iterdir()) == []
+
+
 def test_play_lists_its_tasks(few_games: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["play", "--games", str(few_games), "--list"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
