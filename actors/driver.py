@@ -1,0 +1,155 @@
+"""Gives owed episodes to hosts until all have ended. Holds ids and counters only, and knows no Ray: hosts are behind `Host`."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from actors.episode import EpisodeSpec, lost_trajectory
+from actors.player import Ended, Lost
+from actors.retry import Again, Breaker, RetryPolicy
+from actors.trajectory import EndReason, Trajectory
+
+log = logging.getLogger(__name__)
+
+
+class RolloutError(RuntimeError):
+    """The rollout cannot go on; what had ended is on disk, and the same call goes on from there."""
+
+
+class Host(Protocol):
+    name: str
+
+    async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
+        """One attempt. A host that dies answers `Lost` and is ready again, or raises `RolloutError`, at the next call."""
+        ...
+
+    async def record(self, trajectory: Trajectory) -> None: ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a rollout stands; handed to the caller at every ended episode."""
+
+    total: int
+    ended: int = 0
+    successes: int = 0
+    errors: int = 0
+    retries: int = 0
+    turns: int = 0
+    completion_tokens: int = 0
+    began: float = field(default_factory=time.monotonic)
+    last_event: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+@dataclass(slots=True)
+class _Owed:
+    spec: EpisodeSpec
+    lost: int = 0
+
+
+class Driver:
+    """`in_flight` episodes at a time at every host; a host takes the next one as soon as one of its own has ended."""
+
+    def __init__(
+        self,
+        specs: Sequence[EpisodeSpec],
+        *,
+        agent_name: str,
+        model_name: str,
+        policy: RetryPolicy,
+        breaker: Breaker,
+        stall_s: float,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.state = Progress(total=len(specs))
+        self._ready = deque(_Owed(spec) for spec in specs)
+        self._names = (agent_name, model_name)
+        self._policy, self._breaker, self._stall_s = policy, breaker, stall_s
+        self._report = progress
+        self._changed = asyncio.Condition()
+
+    async def run(self, hosts: Sequence[Host], in_flight: int) -> Progress:
+        """Raises `RolloutError` when errors follow errors or nothing moves any more."""
+        workers = [self._work(host) for host in hosts for _ in range(min(in_flight, self.state.total))]
+        tasks = [asyncio.create_task(work) for work in [*workers, self._watch()]]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return self.state
+
+    async def _work(self, host: Host) -> None:
+        while (owed := await self._next()) is not None:
+            outcome = await host.play(owed.spec, owed.lost)
+            self.state.last_event = time.monotonic()
+            if isinstance(outcome, Lost):
+                await self._lose(host, owed, outcome)
+            else:
+                await self._count(outcome)
+
+    async def _next(self) -> _Owed | None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._ready or self._finished)
+            return self._ready.popleft() if self._ready else None
+
+    @property
+    def _finished(self) -> bool:
+        return self.state.ended == self.state.total
+
+    async def _lose(self, host: Host, owed: _Owed, loss: Lost) -> None:
+        owed.lost += 1
+        decision = self._policy.decide(lost=owed.lost, retryable=loss.retryable)
+        log.warning("%s on %s, attempt %d: %s", owed.spec.task.key, host.name, owed.lost, loss.reason)
+        if isinstance(decision, Again):
+            self.state.retries += 1
+            # The worker waits with its episode: while the fault lasts, no new episodes run into it.
+            await asyncio.sleep(decision.delay_s)
+            async with self._changed:
+                self._ready.appendleft(owed)
+                self._changed.notify()
+            return
+        trajectory = lost_trajectory(owed.spec, *self._names, loss.reason, owed.lost - 1)
+        await host.record(trajectory)
+        await self._count(Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0))
+        if self._breaker.record(error=True):
+            raise RolloutError(
+                f"episode after episode was lost, the last one because: {loss.reason}; "
+                f"{self.state.ended - self.state.errors} ended well before and are kept: mend the cause and start again"
+            )
+
+    async def _count(self, ended: Ended) -> None:
+        state = self.state
+        state.ended += 1
+        state.successes += ended.success
+        state.errors += ended.end == EndReason.ERROR
+        state.turns += ended.num_turns
+        state.completion_tokens += ended.completion_tokens
+        if ended.end != EndReason.ERROR:
+            self._breaker.record(error=False)
+        if self._report:
+            self._report(state)
+        if self._finished:
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _watch(self) -> None:
+        while not self._finished:
+            await asyncio.sleep(min(5.0, self._stall_s / 4))
+            silent = time.monotonic() - self.state.last_event
+            if silent > self._stall_s and not self._finished:
+                raise RolloutError(
+                    f"no episode has ended or been lost for {silent:.0f} s; {self.state.ended} of {self.state.total} ended, "
+                    f"{len(self._ready)} not started: the engines or hosts hang; start again to go on from here"
+                )

@@ -1,0 +1,426 @@
+"""Running many episodes: on a Ray cluster (`rollout`), or in this process without engines (`rollout_local`).
+
+Both count what a folder still owes, play it, and leave `trajectories.parquet`; starting again after a crash goes on.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from actors.agents import make_agent
+from actors.config import (
+    AgentConfig,
+    BudgetConfig,
+    EngineConfig,
+    ModelConfig,
+    RolloutConfig,
+    SamplingConfig,
+    ScriptedModelConfig,
+)
+from actors.driver import Driver, Host, Progress, RolloutError
+from actors.episode import EpisodeSpec, episode_id
+from actors.models import ModelError, check_adapter, resolve_model
+from actors.player import Ended, EpisodePlayer, Lost, Models, PlayConfig, open_model, play_order
+from actors.retry import Breaker, RetryPolicy
+from actors.store import EpisodeFile, finalise, finished_ids, read_finished
+from actors.trajectory import EndReason, Trajectory
+from envs.config import EnvConfig
+
+log = logging.getLogger(__name__)
+
+ERRORS_IN_A_ROW = 16
+"""Episodes given up one after the other that stop a rollout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSummary:
+    """Of all episodes in the folder; `played`, `retries` and `seconds` are of this call."""
+
+    episodes: int
+    successes: int
+    errors: int
+    turns: int
+    steps: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    played: int
+    retries: int
+    seconds: float
+
+
+class Fleet:
+    """A study's engines, kept from one rollout to the next; for models that run elsewhere it holds nothing."""
+
+    def __init__(
+        self, model: ModelConfig, rollout: RolloutConfig | None = None, *, start_timeout_s: float = 600
+    ):
+        self.model = model
+        self._engines: dict[str, Any] = {}
+        self._start_timeout_s = start_timeout_s
+        self.infos: dict[str, Any] = {}
+        if isinstance(model, EngineConfig):
+            self._folder = resolve_model(model.model)
+
+    @property
+    def engines(self) -> dict[str, Any]:
+        """Handles by name; the engines start at the first call."""
+        if isinstance(self.model, EngineConfig) and not self._engines:
+            self._start(self.model)
+        return self._engines
+
+    def check_adapters(self, specs: Sequence[EpisodeSpec]) -> None:
+        """Raise `ModelError` for an adapter that no engine of this fleet can serve, before anything is played."""
+        for adapter in sorted({spec.adapter for spec in specs if spec.adapter}):
+            if isinstance(self.model, EngineConfig):
+                rank = self.model.max_lora_rank
+                check_adapter(adapter, model=self.model.model, model_folder=self._folder, max_rank=rank)
+            elif not isinstance(self.model, ScriptedModelConfig):
+                raise ModelError(
+                    f"adapter {adapter} cannot be loaded into {self.model.model!r} behind an endpoint; "
+                    "serve it there under a name of its own and give that name as the model"
+                )
+
+    @property
+    def swaps_weights(self) -> bool:
+        """Whether an engine serves one adapter at a time."""
+        return any(info.adapters == "merge" for info in self.infos.values())
+
+    def metrics(self) -> dict[str, Any]:
+        return {name: ray.get(engine.metrics.remote()) for name, engine in self._engines.items()}
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            with suppress(RayActorError):
+                ray.kill(engine)
+        self._engines, self.infos = {}, {}
+
+    def __enter__(self) -> "Fleet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self, config: EngineConfig) -> None:
+        from actors.engine import engine_actor
+
+        _require_cpus(config.replicas, "engines")
+        began = time.monotonic()
+        cores = os.cpu_count() or 1
+        self._engines = {f"engine {n}": engine_actor(config, cores) for n in range(config.replicas)}
+        try:
+            infos = ray.get([e.info.remote() for e in self._engines.values()], timeout=self._start_timeout_s)
+        except (RayActorError, RayTaskError, GetTimeoutError) as error:
+            self.close()
+            reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+            raise RolloutError(f"the engine for {config.model!r} did not start: {reason}") from error
+        self.infos = dict(zip(self._engines, infos, strict=True))
+        log.info("%d engines of %s ready in %.0f s", config.replicas, config.model, time.monotonic() - began)
+
+
+def rollout(
+    specs: Sequence[EpisodeSpec],
+    *,
+    env: EnvConfig,
+    agent: AgentConfig,
+    model: ModelConfig,
+    budget: BudgetConfig,
+    sampling: SamplingConfig,
+    rollout: RolloutConfig,
+    out_dir: Path,
+    fleet: Fleet | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> RolloutSummary:
+    """Play what `out_dir` owes of `specs` on env hosts; Ray must be running.
+
+    Raises `RolloutError` when it cannot go on and `ModelError` for a model or adapter that does not fit; episodes that
+    ended before stay in `out_dir`.
+    """
+    job = _Job(
+        specs,
+        env=env,
+        agent=agent,
+        model=model,
+        budget=budget,
+        sampling=sampling,
+        config=rollout,
+        out_dir=out_dir,
+    )
+    own = Fleet(model) if fleet is None else fleet
+    try:
+        own.check_adapters(specs)
+        if job.owed:
+            asyncio.run(_play_on_hosts(job, own, progress))
+    finally:
+        if fleet is None:
+            own.close()
+    return job.finish()
+
+
+def rollout_local(
+    specs: Sequence[EpisodeSpec],
+    *,
+    env: EnvConfig,
+    agent: AgentConfig,
+    model: ModelConfig,
+    budget: BudgetConfig,
+    sampling: SamplingConfig,
+    rollout: RolloutConfig,
+    out_dir: Path,
+    models: Models | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> RolloutSummary:
+    """The same without Ray, in this process; `models` replaces the configured model."""
+    job = _Job(
+        specs,
+        env=env,
+        agent=agent,
+        model=model,
+        budget=budget,
+        sampling=sampling,
+        config=rollout,
+        out_dir=out_dir,
+    )
+    if job.owed:
+        asyncio.run(_play_here(job, models or open_model(model), progress))
+    return job.finish()
+
+
+class _Job:
+    """What is asked for, what is owed, and what is left when it is done."""
+
+    def __init__(
+        self,
+        specs: Sequence[EpisodeSpec],
+        *,
+        env: EnvConfig,
+        agent: AgentConfig,
+        model: ModelConfig,
+        budget: BudgetConfig,
+        sampling: SamplingConfig,
+        config: RolloutConfig,
+        out_dir: Path,
+    ) -> None:
+        self.config, self.out_dir, self.budget, self.model = config, out_dir, budget, model
+        self.agent_name = make_agent(agent, env.name).name
+        ids = [episode_id(spec, self.agent_name, model.model) for spec in specs]
+        if len(set(ids)) != len(ids):
+            twice = next(spec for spec, id_ in zip(specs, ids, strict=True) if ids.count(id_) > 1)
+            raise ValueError(
+                f"episode {twice.task.key} of arm {twice.arm!r} with seed {twice.seed} is asked for twice; give each a seed of its own"
+            )
+        finished = finished_ids(out_dir)
+        owed = [spec for spec, id_ in zip(specs, ids, strict=True) if id_ not in finished]
+        self.owed = play_order(owed, _turns_by_kind(out_dir) if finished else {})
+        self.play = PlayConfig(
+            env=env,
+            agent=agent,
+            model=model,
+            budget=budget,
+            sampling=sampling,
+            slots=config.slots_per_host,
+            flush_every_s=config.flush_every_s,
+        )
+        self.retries, self._began = 0, time.monotonic()
+        log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)
+
+    def driver(self, specs: Sequence[EpisodeSpec], progress: Callable[[Progress], None] | None) -> Driver:
+        return Driver(
+            specs,
+            agent_name=self.agent_name,
+            model_name=self.model.model,
+            policy=RetryPolicy(max_retries=self.config.max_retries),
+            # A handful of episodes that all fail say the same as a long row of them.
+            breaker=Breaker(min(ERRORS_IN_A_ROW, max(2, len(specs)))),
+            stall_s=max(300.0, 4 * self.budget.turn_timeout_s),
+            progress=progress,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        # More than the slots: the next episode is there when one ends, and those waiting for the disk hold nobody up.
+        return self.config.slots_per_host + max(4, self.config.slots_per_host // 2)
+
+    def finish(self) -> RolloutSummary:
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        finalise(self.out_dir)
+        trajectories = read_finished(self.out_dir)
+        summary = RolloutSummary(
+            episodes=len(trajectories),
+            successes=sum(t.success for t in trajectories),
+            errors=sum(t.end == EndReason.ERROR for t in trajectories),
+            turns=sum(len(t.turns) for t in trajectories),
+            steps=sum(t.num_steps for t in trajectories),
+            prompt_tokens=sum(t.prompt_tokens for t in trajectories),
+            cached_tokens=sum(t.cached_tokens for t in trajectories),
+            completion_tokens=sum(t.completion_tokens for t in trajectories),
+            played=len(self.owed),
+            retries=self.retries,
+            seconds=time.monotonic() - self._began,
+        )
+        log.info("%s: %s", self.out_dir, summary)
+        return summary
+
+
+class _RayHost:
+    """A host process: replaced after enough episodes, and waited for when it was killed."""
+
+    def __init__(self, name: str, start: Callable[[], Any], recycle_after: int) -> None:
+        self.name = name
+        self._start, self._recycle_after = start, recycle_after
+        self._actor, self._played, self._playing = start(), 0, 0
+        self._changed = asyncio.Condition()
+
+    async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
+        await self._check_in()
+        try:
+            return await self._actor.play.remote(spec, lost)
+        except RayActorError as error:
+            return Lost(reason=f"{self.name} died: {type(error).__name__}", retryable=True)
+        finally:
+            async with self._changed:
+                self._playing -= 1
+                self._changed.notify_all()
+
+    async def record(self, trajectory: Trajectory) -> None:
+        for _ in range(100):
+            try:
+                return await self._actor.record.remote(trajectory)
+            except RayActorError:
+                await asyncio.sleep(0.5)
+        raise RolloutError(f"{self.name} does not come back; see Ray's logs for what kills it")
+
+    def kill(self) -> None:
+        ray.kill(self._actor)
+
+    async def _check_in(self) -> None:
+        async with self._changed:
+            if self._played >= self._recycle_after:
+                await self._changed.wait_for(lambda: self._playing == 0 or self._played < self._recycle_after)
+            if self._played >= self._recycle_after:
+                self.kill()
+                self._actor, self._played = self._start(), 0
+            self._played += 1
+            self._playing += 1
+
+
+@dataclass(slots=True)
+class _LocalHost:
+    player: EpisodePlayer
+    name: str = "this process"
+
+    async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
+        return await self.player.play(spec, lost)
+
+    async def record(self, trajectory: Trajectory) -> None:
+        await self.player.record(trajectory)
+
+
+async def _play_on_hosts(job: _Job, fleet: Fleet, progress: Callable[[Progress], None] | None) -> None:
+    from actors.env_host import host_actor
+    from actors.writer import writer_actor
+
+    engines = fleet.engines
+    _require_cpus(job.config.num_hosts, "env hosts")
+    writer = writer_actor(job.out_dir)
+    hosts = [
+        _RayHost(f"host {n}", lambda: host_actor(job.play, engines, writer), job.config.recycle_after)
+        for n in range(job.config.num_hosts)
+    ]
+    health = asyncio.create_task(_mind_engines(engines, 2 * job.budget.turn_timeout_s))
+    try:
+        for specs in _phases(job.owed, apart=fleet.swaps_weights):
+            await _drive(job, specs, hosts, progress)
+        await writer.close.remote()
+    finally:
+        health.cancel()
+        for host in hosts:
+            host.kill()
+        ray.kill(writer)
+
+
+async def _play_here(job: _Job, models: Models, progress: Callable[[Progress], None] | None) -> None:
+    file = EpisodeFile(job.out_dir)
+
+    async def write(lines: list[str]) -> None:
+        file.append(lines)
+
+    player = EpisodePlayer(job.play, models, write)
+    try:
+        await _drive(job, job.owed, [_LocalHost(player)], progress)
+    finally:
+        player.close()
+        file.close()
+
+
+async def _drive(
+    job: _Job,
+    specs: Sequence[EpisodeSpec],
+    hosts: Sequence[Host],
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    driver = job.driver(specs, progress)
+    try:
+        await driver.run(hosts, job.in_flight)
+    finally:
+        job.retries += driver.state.retries
+
+
+async def _mind_engines(engines: dict[str, Any], patience_s: float) -> None:
+    """Restart an engine that runs calls and finishes none: a process that answers is not yet one that works."""
+    while engines:
+        await asyncio.sleep(min(15.0, patience_s / 4))
+        for name, engine in engines.items():
+            try:
+                metrics = await asyncio.wait_for(engine.metrics.remote(), patience_s)
+            except RayActorError:
+                continue  # Ray is restarting it.
+            except TimeoutError:
+                log.warning("%s has not answered for %.0f s: restarting it", name, patience_s)
+                ray.kill(engine, no_restart=False)
+                continue
+            if metrics.running and metrics.idle_s > patience_s:
+                log.warning(
+                    "%s finished none of %d calls in %.0f s: restarting it",
+                    name,
+                    metrics.running,
+                    metrics.idle_s,
+                )
+                ray.kill(engine, no_restart=False)
+
+
+def _phases(specs: Sequence[EpisodeSpec], *, apart: bool) -> list[list[EpisodeSpec]]:
+    """One phase per adapter where weights are swapped, so that no episode waits for the other adapter's turn."""
+    if not apart:
+        return [list(specs)]
+    by_adapter: dict[str | None, list[EpisodeSpec]] = {}
+    for spec in specs:
+        by_adapter.setdefault(spec.adapter, []).append(spec)
+    return list(by_adapter.values())
+
+
+def _turns_by_kind(folder: Path) -> dict[str, float]:
+    turns: dict[str, list[int]] = {}
+    for trajectory in read_finished(folder):
+        turns.setdefault(trajectory.task.kind, []).append(len(trajectory.turns))
+    return {kind: sum(counts) / len(counts) for kind, counts in turns.items()}
+
+
+def _require_cpus(needed: int, what: str) -> None:
+    """An actor that no node can hold would wait for ever."""
+    free = ray.available_resources().get("CPU", 0)
+    if free < needed:
+        total = ray.cluster_resources().get("CPU", 0)
+        raise RolloutError(
+            f"{what} need {needed} CPUs but {free:g} of the cluster's {total:g} are free; "
+            "start Ray with more (they admit actors and bind no cores), or lower replicas or num_hosts"
+        )
