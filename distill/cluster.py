@@ -25,8 +25,16 @@ def ray_cluster(num_cpus: int, address: str | None = None) -> Iterator[None]:
     if address:
         ray.init(address=address, log_to_driver=False)
     else:
-        ray.init(address="local", num_cpus=num_cpus, num_gpus=_num_gpus(), include_dashboard=False, log_to_driver=False)
-    log.info("ray is up: %s", {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")})
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=_num_gpus(),
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+    log.info(
+        "ray is up: %s", {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")}
+    )
     try:
         yield
     finally:

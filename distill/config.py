@@ -4,7 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from actors.config import AgentConfig, BudgetConfig, EndpointConfig, ModelConfig, RolloutConfig, SamplingConfig
+from actors.config import (
+    AgentConfig,
+    BudgetConfig,
+    EndpointConfig,
+    ModelConfig,
+    RolloutConfig,
+    SamplingConfig,
+)
 from distill.hints.config import BankConfig, RetrieverConfig, WriterConfig
 from envs.config import EnvConfig
 from train.config import TrainConfig
@@ -107,7 +114,11 @@ class StudyConfig(_Frozen):
     def games_come_from_somewhere(self) -> "StudyConfig":
         games = getattr(self.env, "games", None)
         if self.generate is not None and self.env.name != "alfworld":
-            raise ValueError(f"generate makes ALFWorld households, but env.name is {self.env.name!r}; remove the [generate] table")
+            raise ValueError(
+                f"generate makes ALFWorld households, but env.name is {self.env.name!r}; remove the [generate] table"
+            )
         if games == "" and self.generate is None:
-            raise ValueError("env.games is empty and there is no [generate] table; name a folder of games or generate them")
+            raise ValueError(
+                "env.games is empty and there is no [generate] table; name a folder of games or generate them"
+            )
         return self

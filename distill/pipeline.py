@@ -67,7 +67,9 @@ def _write_report(run_dir: Path, config: StudyConfig, plan: StudyPlan, store: St
     """Unless it was made from the very same stages and settings before."""
     from distill.study_report import REPORT_VERSION, write_study_report
 
-    made_from = content_hash([REPORT_VERSION, config.model_dump(mode="json"), [stage.key for stage in plan.stages]])
+    made_from = content_hash(
+        [REPORT_VERSION, config.model_dump(mode="json"), [stage.key for stage in plan.stages]]
+    )
     mark = run_dir / "report" / "made_from"
     if mark.exists() and mark.read_text().strip() == made_from:
         log.info("the report is up to date: %s", run_dir / "report")

@@ -39,7 +39,9 @@ class StudyRunners:
         return {"tasks": self.tasks, "rollout": self.rollout, "hints": self.hints, "dataset": self.dataset}
 
     @property
-    def together(self) -> Mapping[str, Callable[[Sequence[tuple[Stage, Path]], StageStore], Sequence[Mapping[str, Any]]]]:
+    def together(
+        self,
+    ) -> Mapping[str, Callable[[Sequence[tuple[Stage, Path]], StageStore], Sequence[Mapping[str, Any]]]]:
         return {"fit": self.fit}
 
     def close(self) -> None:
@@ -62,7 +64,9 @@ class StudyRunners:
             test = choose_panel(f"{config.name}-test", config.tasks.test, config.tasks.test_split, config.env)
         shared = {task.key for task in train.tasks} & {task.key for task in test.tasks}
         if shared:
-            raise StageError(f"train and test panels share {len(shared)} tasks, such as {min(shared)}; choose other panels")
+            raise StageError(
+                f"train and test panels share {len(shared)} tasks, such as {min(shared)}; choose other panels"
+            )
         train.save(folder / "train.panel.json")
         test.save(folder / "test.panel.json")
         return {"train tasks": len(train.tasks), "test tasks": len(test.tasks)}
@@ -73,7 +77,9 @@ class StudyRunners:
         env = games_of(self.config.env, tasks_folder)
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
         if "failures_of" in stage.inputs:
-            failed = {t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))}
+            failed = {
+                t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))
+            }
             tasks = [task for task in tasks if task.key in failed]
         hints = self._retrieve(stage, store, env, tasks)
         adapter = store.folder(stage.inputs["adapter"]) / "adapter" if "adapter" in stage.inputs else None
@@ -96,7 +102,9 @@ class StudyRunners:
             agent=self.config.agent,
             model=self.config.model,
             budget=self.config.budget,
-            sampling=self.config.sampling.train if stage.config["part"] == "train" else self.config.sampling.eval,
+            sampling=self.config.sampling.train
+            if stage.config["part"] == "train"
+            else self.config.sampling.eval,
             rollout=self.config.rollout,
             out_dir=folder,
             fleet=self.fleet(),
@@ -115,7 +123,9 @@ class StudyRunners:
             self._fleet = Fleet(self.config.model, self.config.rollout)
         return self._fleet
 
-    def _retrieve(self, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]) -> dict[str, tuple]:
+    def _retrieve(
+        self, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]
+    ) -> dict[str, tuple]:
         if stage.config["retriever"] is None:
             return {}
         from distill.hints.retrievers import make_retriever
@@ -141,7 +151,11 @@ class StudyRunners:
         bank = build_bank(written, self.config.bank)
         bank.check_no_evaluation_task(failed, panel)
         bank.save(folder / "bank.parquet")
-        return {"failures": len(failed), "hints": sum(h.count for h in bank.hints), "distinct hints": len(bank.hints)}
+        return {
+            "failures": len(failed),
+            "hints": sum(h.count for h in bank.hints),
+            "distinct hints": len(bank.hints),
+        }
 
     def dataset(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         from actors.models import resolve_model
@@ -156,7 +170,11 @@ class StudyRunners:
             out_dir=folder,
             max_length=self.config.train.max_length,
         )
-        return {"rows": summary.num_rows, "tokens": summary.num_tokens, "loss_tokens": summary.num_loss_tokens}
+        return {
+            "rows": summary.num_rows,
+            "tokens": summary.num_tokens,
+            "loss_tokens": summary.num_loss_tokens,
+        }
 
     def fit(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
         """All owed adapters in one Ray Train job: its start costs more than a small adapter."""
@@ -166,7 +184,12 @@ class StudyRunners:
         # The engine's memory and cores are the trainer's now.
         self.close()
         jobs = [
-            FitJob(name=stage.name, rows=store.folder(stage.inputs["rows"]) / "tokens.parquet", seed=stage.config["seed"], out_dir=folder)
+            FitJob(
+                name=stage.name,
+                rows=store.folder(stage.inputs["rows"]) / "tokens.parquet",
+                seed=stage.config["seed"],
+                out_dir=folder,
+            )
             for stage, folder in stages
         ]
         results = fit_many(jobs, self.config.train, model=str(resolve_model(self.config.model.model)))

@@ -92,9 +92,13 @@ class StageStore:
         try:
             return json.loads(path.read_text())
         except FileNotFoundError:
-            raise StageError(f"stage {stage.name} is not finished: {path} is missing; run the study first") from None
+            raise StageError(
+                f"stage {stage.name} is not finished: {path} is missing; run the study first"
+            ) from None
         except ValueError as error:
-            raise StageError(f"{path} is damaged ({error}); delete the folder and run the study again") from None
+            raise StageError(
+                f"{path} is damaged ({error}); delete the folder and run the study again"
+            ) from None
 
     def status(self, stage: Stage) -> StageStatus:
         folder = self.folder(stage)
@@ -132,12 +136,15 @@ class StageStore:
             "config": dict(stage.config),
             "inputs": {role: source.folder_name for role, source in stage.inputs.items()},
             "outputs": {
-                str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in files
+                str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+                for path in files
             },
             "counts": dict(counts),
             "seconds": round(seconds, 3),
         }
-        write_atomically(folder / MANIFEST, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        write_atomically(
+            folder / MANIFEST, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        )
 
 
 RunStage = Callable[[Stage, Path, StageStore], Mapping[str, Any]]
@@ -168,7 +175,10 @@ def run_stages(
 
 
 def _run_batch(
-    batch: Sequence[Stage], store: StageStore, runners: Mapping[str, RunStage], together: Mapping[str, RunTogether]
+    batch: Sequence[Stage],
+    store: StageStore,
+    runners: Mapping[str, RunStage],
+    together: Mapping[str, RunTogether],
 ) -> None:
     # Equal work under two names is done once: the second finds the first's manifest.
     distinct = list({stage.key: stage for stage in batch if not store.is_done(stage)}.values())
@@ -188,7 +198,12 @@ def _run_batch(
         seconds = time.monotonic() - start
         for (stage, _), count in zip(held, counts, strict=True):
             store.finish(stage, count, seconds / len(held))
-        log.info("%s: done in %.1f s: %s", names, seconds, counts[0] if len(counts) == 1 else f"{len(counts)} stages")
+        log.info(
+            "%s: done in %.1f s: %s",
+            names,
+            seconds,
+            counts[0] if len(counts) == 1 else f"{len(counts)} stages",
+        )
 
 
 @contextmanager

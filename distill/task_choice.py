@@ -28,7 +28,9 @@ def choose_panel(name: str, choice: int | str, split: str, env: EnvConfig) -> Pa
 def balanced(tasks: Sequence[Task], number: int, split: str) -> list[Task]:
     """`number` tasks, as even over kinds as the split allows, the same ones on every machine; sorted by id."""
     if len(tasks) < number:
-        raise ValueError(f"asked for {number} tasks of split {split!r} but the data holds {len(tasks)}; lower tasks.{split} or get more data")
+        raise ValueError(
+            f"asked for {number} tasks of split {split!r} but the data holds {len(tasks)}; lower tasks.{split} or get more data"
+        )
     by_kind: dict[str, list[Task]] = defaultdict(list)
     for task in sorted(tasks, key=_rank):
         by_kind[task.kind].append(task)

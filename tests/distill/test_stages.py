@@ -24,7 +24,12 @@ def write_value(stage: Stage, folder: Path, store: StageStore) -> dict:
 
 def test_key_follows_config_version_kind_and_inputs_but_not_name():
     assert stage("a").key == stage("b").key
-    different = [stage("a", value=1), stage("a", version=2), stage("a", kind="other"), stage("a", source=stage("x"))]
+    different = [
+        stage("a", value=1),
+        stage("a", version=2),
+        stage("a", kind="other"),
+        stage("a", source=stage("x")),
+    ]
     keys = {stage("a").key, *(s.key for s in different)}
     assert len(keys) == 5
     assert stage("a", source=stage("x", value=1)).key != stage("a", source=stage("x", value=2)).key
@@ -126,9 +131,14 @@ def test_kill_9_in_a_stage_frees_its_lock_and_the_next_run_finishes(tmp_path):
         run_stages([stage], StageStore(Path({str(tmp_path)!r})), {{"copy": run}})
         """
     )
-    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONPATH": "."})
+    killed = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONPATH": "."}
+    )
     assert killed.returncode == -signal.SIGKILL
     store = StageStore(tmp_path)
     assert store.status(stage("a")).state == "partial"
     run_stages([stage("a")], store, {"copy": write_value})
-    assert json.loads((store.folder(stage("a")) / MANIFEST).read_text())["outputs"].keys() == {"half.txt", "value.txt"}
+    assert json.loads((store.folder(stage("a")) / MANIFEST).read_text())["outputs"].keys() == {
+        "half.txt",
+        "value.txt",
+    }

