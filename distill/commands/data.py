@@ -9,7 +9,8 @@ from pathlib import Path
 from distill.commands import EXIT_NEGATIVE, EXIT_OK
 from distill.commands.shared import Verbs, add_json, add_subverbs, add_verb
 
-DEFAULT_OUT = Path("data/alfworld")
+RELEASE = Path("data/alfworld")
+HOUSEHOLDS = Path("data/households")
 _MOST_NAMED = 20
 """Games that a report names one by one."""
 
@@ -27,7 +28,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         type=Path,
         help="a copy on this machine instead of the download",
     )
-    _add_out(fetch)
+    _add_out(fetch, RELEASE)
 
     generate = add_verb(
         subverbs, "generate", run_generate, common, text="make new households with all six kinds of task"
@@ -51,7 +52,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a game.tw-pddl each, as in the release, instead of compact .jsonl files",
     )
-    _add_out(generate)
+    _add_out(generate, HOUSEHOLDS)
 
     verify = add_verb(
         subverbs,
@@ -99,9 +100,18 @@ def run_fetch(args: argparse.Namespace) -> int:
 def run_generate(args: argparse.Namespace) -> int:
     from envs.alfworld.generate import generate
 
+    _require_unmixed(args.out, files=args.files)
     made = generate(args.out, seed=args.seed, games=args.games, rooms=args.rooms, files=args.files)
     print(f"{args.out}: " + ", ".join(f"{number} games in {split}" for split, number in made.items()))
     return EXIT_OK
+
+
+def _require_unmixed(out: Path, *, files: bool) -> None:
+    """Compact files hide a release beside them, and two trees of files become one: neither is what anybody wants."""
+    rewritten = set() if files else {"train.jsonl", "valid_unseen.jsonl"}
+    others = sorted(path.name for path in out.iterdir() if path.name not in rewritten) if out.is_dir() else []
+    if others:
+        raise ValueError(f"{out} already holds {others[0]}; generate into a folder of its own with --out")
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -168,11 +178,11 @@ def _add_env(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("env", metavar="ENV", choices=("alfworld",), help="alfworld")
 
 
-def _add_out(parser: argparse.ArgumentParser) -> None:
+def _add_out(parser: argparse.ArgumentParser, usual: Path) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
         type=Path,
-        default=DEFAULT_OUT,
+        default=usual,
         help="where to put them (default: %(default)s)",
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from envs.config import EnvConfig
     from envs.task import Task
 
-DEFAULT_GAMES = Path("data/alfworld")
+DEFAULT_GAMES = (Path("data/alfworld"), Path("data/households"))
 """Where `offbook data fetch` and `generate` put games unless told otherwise."""
 
 _NUM_HOUSEHOLDS = 6
@@ -36,7 +36,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--games",
         metavar="PATH",
         type=Path,
-        help=f"games to choose from (default: {DEFAULT_GAMES}, else a household made on the spot)",
+        help=f"games to choose from (default: {DEFAULT_GAMES[0]}, else {DEFAULT_GAMES[1]}, else a household made on the spot)",
     )
     parser.add_argument("--task", metavar="ID", help="a task's id or a part of it (default: one by --seed)")
     parser.add_argument("--split", choices=("train", "dev", "test"), help="choose from this split only")
@@ -94,8 +94,9 @@ def _env_config(args: argparse.Namespace, stack: ExitStack) -> "EnvConfig":
         return ScriptedConfig()
     if args.games is not None:
         return AlfworldConfig(games=str(args.games))
-    if DEFAULT_GAMES.is_dir():
-        return AlfworldConfig(games=str(DEFAULT_GAMES))
+    for folder in DEFAULT_GAMES:
+        if folder.is_dir():
+            return AlfworldConfig(games=str(folder))
     return AlfworldConfig(games=str(_households(stack, args.seed)))
 
 

@@ -160,6 +160,36 @@ def test_made_games_are_the_same_again_verify_and_can_be_played(
     assert f"  not won: {rows[2]['path']}" in capsys.readouterr().out
 
 
+def test_generated_games_are_not_mixed_with_others(
+    few_games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    release = tmp_path / "release"
+    (release / "train" / "a" / "b").mkdir(parents=True)
+    for extra in ([], ["--files"]):
+        assert (
+            cli.main(
+                ["data", "generate", "alfworld", "--seed", "1", "--games", "3", "--out", str(release), *extra]
+            )
+            == 2
+        )
+        assert "already holds train" in capsys.readouterr().err
+    own = [
+        "data",
+        "generate",
+        "alfworld",
+        "--seed",
+        "1",
+        "--games",
+        "3",
+        "--rooms",
+        "small",
+        "--out",
+        str(tmp_path / "own"),
+    ]
+    assert cli.main(own) == 0
+    assert cli.main(own) == 0
+
+
 def test_play_makes_a_household_where_there_are_no_games(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
