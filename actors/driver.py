@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,6 +76,7 @@ class Driver:
         self._policy, self._breaker, self._stall_s = policy, breaker, stall_s
         self._report = progress
         self._changed = asyncio.Condition()
+        self._over = asyncio.Event()
 
     async def run(self, hosts: Sequence[Host], in_flight: int) -> Progress:
         """Raises `RolloutError` when errors follow errors or nothing moves any more."""
@@ -141,12 +143,15 @@ class Driver:
         if self._report:
             self._report(state)
         if self._finished:
+            self._over.set()
             async with self._changed:
                 self._changed.notify_all()
 
     async def _watch(self) -> None:
         while not self._finished:
-            await asyncio.sleep(min(5.0, self._stall_s / 4))
+            # Not a plain sleep: nobody waits for the watch to wake when the last episode has ended.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), min(5.0, self._stall_s / 4))
             silent = time.monotonic() - self.state.last_event
             if silent > self._stall_s and not self._finished:
                 raise RolloutError(

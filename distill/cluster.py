@@ -17,6 +17,8 @@ def ray_cluster(num_cpus: int, address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Workers are niced by default, and an engine behind a busy driver then starves.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # A busy machine needs longer than the default half minute to bring a node up.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
     import ray
 
     if ray.is_initialized():

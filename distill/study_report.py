@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from actors.models import determinism_class
+from actors.config import EngineConfig, ModelConfig, SamplingConfig
 from distill.config import StudyConfig
 from distill.hints.bank import Bank
 from distill.report.build import build_report
@@ -15,7 +15,7 @@ from distill.report.inputs import collect_inputs
 from distill.results import build_results
 from distill.stages import Stage, StageStore
 from distill.study import StudyPlan
-from distill.version import version as offbook_version
+from distill.version import VERSION
 from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
@@ -52,6 +52,19 @@ def write_study_report(config: StudyConfig, plan: StudyPlan, store: StageStore, 
         honesty=config.note.strip(),
     )
     build_report(inputs, out_dir)
+
+
+def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:
+    """What a second run of the same study can be expected to repeat, in a sentence."""
+    drawn = "greedy" if sampling.temperature == 0 else f"sampled at temperature {sampling.temperature:g} with a seed a turn"
+    if isinstance(model, EngineConfig):
+        return (
+            f"{drawn}; vLLM batches calls as they come, so a sum may differ in its last bits from run to run, and an episode where two "
+            f"words were that close (rare in float32, less rare in bfloat16; this study: {model.dtype})"
+        )
+    if model.kind == "scripted":
+        return f"scripted; {drawn}; every run repeats every episode to the byte"
+    return f"{drawn}; the endpoint promises nothing"
 
 
 def _training_row(arm: str, seed: int, fit: Stage, plan: StudyPlan, store: StageStore) -> dict[str, Any]:
@@ -92,7 +105,7 @@ def _ledger(plan: StudyPlan, store: StageStore) -> Mapping[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"offbook": offbook_version(), "python": platform.python_version()}
+    found = {"offbook": VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)

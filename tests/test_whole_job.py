@@ -1,0 +1,108 @@
+"""The whole job: a study from its file to its report. On the scripted world without a model; with the pocket model in full."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from actors.trajectory import Trajectory, from_row
+
+SCRIPTED = """
+name = "scripted"
+seeds = [0, 1]
+arms = ["base", "teacher", "teacher_random"]
+
+[env]
+name = "scripted"
+num_tasks = 100
+step_latency_s = {latency}
+
+[tasks]
+train = 30
+test = 15
+
+[agent]
+prompt = "brief"
+
+[model]
+kind = "scripted"
+skill = 0.2
+
+[budget]
+max_steps = 30
+
+[rollout]
+flush_every_s = 0.05
+
+[writer]
+kind = "diagnostician"
+"""
+
+
+def offbook(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "distill.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(program, cwd=cwd, env=environment, capture_output=True, text=True, check=check, timeout=280)
+
+
+def episodes(out: Path) -> dict[str, Trajectory]:
+    """Every trajectory of every stage by its id."""
+    rows = [row for path in out.glob("store/rollout-*/trajectories.parquet") for row in pq.read_table(path).to_pylist()]
+    return {row["id"]: from_row(row) for row in rows}
+
+
+def timeless(trajectory: Trajectory) -> tuple:
+    """What a replay must reproduce: everything but times and what happened to lie in the cache."""
+    turns = tuple((t.reply, t.action, t.executed, t.observation, t.valid, t.reward) for t in trajectory.turns)
+    return (trajectory.task, trajectory.seed, trajectory.hints, trajectory.opening, turns, trajectory.end, trajectory.score)
+
+
+@pytest.mark.ray
+def test_a_study_runs_reports_and_is_cached(tmp_path):
+    (tmp_path / "study.toml").write_text(SCRIPTED.format(latency=0))
+    offbook("run", "study.toml", cwd=tmp_path)
+    results = json.loads((tmp_path / "runs/scripted/report/results.json").read_text())
+    arms = {arm["name"]: arm for arm in results["arms"]}
+    assert {name: arm["n"] for name, arm in arms.items()} == {"base": 30, "teacher": 30, "teacher_random": 30}
+    assert arms["teacher"]["success_rate"] > arms["base"]["success_rate"]
+    assert {(row["a"], row["b"]) for row in results["comparisons"]} >= {("teacher", "base"), ("teacher", "teacher_random")}
+    page = (tmp_path / "runs/scripted/report/report.html").read_text()
+    assert results["panel"]["sha256"][:12] in page
+    began = time.monotonic()
+    again = offbook("run", "study.toml", cwd=tmp_path)
+    assert "teacher" in again.stdout
+    assert time.monotonic() - began < 20
+    plan = json.loads(offbook("plan", "study.toml", "--json", cwd=tmp_path).stdout)
+    assert {stage["state"] for stage in plan["stages"]} == {"cached"}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_kill_9_at_any_moment_changes_no_episode(tmp_path):
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.toml").write_text(SCRIPTED.format(latency=0.01))
+    offbook("run", "study.toml", cwd=tmp_path / "whole")
+    program = [sys.executable, "-m", "distill.cli", "run", "study.toml"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    kills = 0
+    for patience in (4, 7, 5, 9, 6, 11, 8):
+        process = subprocess.Popen(
+            program, cwd=tmp_path / "broken", env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    offbook("run", "study.toml", cwd=tmp_path / "broken")
+    assert kills >= 3
+    whole, broken = episodes(tmp_path / "whole/runs"), episodes(tmp_path / "broken/runs")
+    assert {id_: timeless(t) for id_, t in broken.items()} == {id_: timeless(t) for id_, t in whole.items()}
