@@ -1,0 +1,51 @@
+"""Training workers without Ray: plain processes joined by gloo, for tests of the loop itself."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+def start_group(settings, *, num_workers: int):
+    """The workers' processes; each ends with exit code 0 when the jobs are done."""
+    import multiprocessing
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn = multiprocessing.get_context("spawn")
+    workers = [
+        spawn.Process(target=run_worker, args=(settings, rank, num_workers, port)) for rank in range(num_workers)
+    ]
+    for worker in workers:
+        worker.start()
+    return workers
+
+
+def run_group(settings, *, num_workers: int) -> None:
+    workers = start_group(settings, num_workers=num_workers)
+    for worker in workers:
+        worker.join(200)
+    assert [w.exitcode for w in workers] == [0] * num_workers
+
+
+def run_worker(settings, rank: int, num_workers: int, port: int) -> None:
+    sys.path.insert(0, str(REPOSITORY))
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(num_workers),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "DS_ACCELERATOR": "cpu",
+    }
+    import torch.distributed as dist
+
+    from train.loop import train_jobs
+
+    dist.init_process_group("gloo", rank=rank, world_size=num_workers)
+    train_jobs(settings, report=lambda metrics: None)
+    dist.barrier()
+    dist.destroy_process_group()
