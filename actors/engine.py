@@ -19,7 +19,6 @@ from actors.models import (
     check_adapter,
     checkpoint_dtype,
     choose_threads,
-    model_bytes,
     resolve_model,
 )
 from actors.vllm_backend import ApartBackend, Backend, InsideBackend
@@ -137,6 +136,10 @@ class Engine:
         # The template writes every special token itself.
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    async def reset_cache(self) -> None:
+        """Forget every prompt, so that a measurement starts cold."""
+        await self._backend.reset_cache()
+
     def shutdown(self) -> None:
         self._backend.shutdown()
         self._workspace.cleanup()
@@ -209,6 +212,8 @@ class Engine:
             # Eager: compiling takes longer than a small model's whole study.
             kv_bytes = int(config.kv_cache_gb * 2**30)
             args |= {"block_size": 32, "enforce_eager": True, "kv_cache_memory_bytes": kv_bytes}
+            # A prompt read in two parts draws a token too many, and a CPU generator cannot be set back: the engine dies.
+            args |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(self._max_len, 8192)}
         else:
             args |= {"gpu_memory_utilization": config.gpu_memory_utilization}
         if not self._merge:
@@ -248,24 +253,16 @@ def merge_adapter(model_folder: str, adapter: str, out: Path) -> None:
     partial.rename(out)
 
 
-def engine_actor(config: EngineConfig, cores: int) -> Any:
+def engine_actor(config: EngineConfig, cores: int, kind: type[Engine] = Engine) -> Any:
     """Start an engine as a Ray actor; a killed one comes back by itself and loses only what was running."""
-    on_cpu = _device(config) == "cpu"
-    return (
-        ray.remote(Engine)
-        .options(
-            num_cpus=1,
-            num_gpus=0 if on_cpu else config.tensor_parallel_size,
-            max_restarts=100,
-            max_concurrency=4096,
-            runtime_env={"env_vars": engine_environment(config, resolve_model(config.model), cores)},
-        )
-        .remote(config)
+    remote = ray.remote(kind).options(
+        num_cpus=1,
+        num_gpus=0 if _device(config) == "cpu" else config.tensor_parallel_size,
+        max_restarts=100,
+        max_concurrency=4096,
+        runtime_env={"env_vars": engine_environment(config, resolve_model(config.model), cores)},
     )
-
-
-def describe_size(folder: str) -> str:
-    return f"{model_bytes(folder) / 2**20:.0f} MiB"
+    return remote.remote(config)
 
 
 def _device(config: EngineConfig) -> str:

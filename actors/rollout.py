@@ -62,9 +62,16 @@ class Fleet:
     """A study's engines, kept from one rollout to the next; for models that run elsewhere it holds nothing."""
 
     def __init__(
-        self, model: ModelConfig, rollout: RolloutConfig | None = None, *, start_timeout_s: float = 600
-    ):
+        self,
+        model: ModelConfig,
+        rollout: RolloutConfig | None = None,
+        *,
+        start_timeout_s: float = 600,
+        engine_kind: Any = None,
+    ) -> None:
+        """`engine_kind`: a subclass of `Engine` to start instead, such as one that measures."""
         self.model = model
+        self._engine_kind = engine_kind
         self._engines: dict[str, Any] = {}
         self._start_timeout_s = start_timeout_s
         self.infos: dict[str, Any] = {}
@@ -111,12 +118,13 @@ class Fleet:
         self.close()
 
     def _start(self, config: EngineConfig) -> None:
-        from actors.engine import engine_actor
+        from actors.engine import Engine, engine_actor
 
+        kind = self._engine_kind or Engine
         _require_cpus(config.replicas, "engines")
         began = time.monotonic()
         cores = os.cpu_count() or 1
-        self._engines = {f"engine {n}": engine_actor(config, cores) for n in range(config.replicas)}
+        self._engines = {f"engine {n}": engine_actor(config, cores, kind) for n in range(config.replicas)}
         try:
             infos = ray.get([e.info.remote() for e in self._engines.values()], timeout=self._start_timeout_s)
         except (RayActorError, RayTaskError, GetTimeoutError) as error:
@@ -330,7 +338,7 @@ async def _play_on_hosts(job: _Job, fleet: Fleet, progress: Callable[[Progress],
     from actors.writer import writer_actor
 
     engines = fleet.engines
-    _require_cpus(job.config.num_hosts, "env hosts")
+    await asyncio.to_thread(_require_cpus, job.config.num_hosts, "env hosts")
     writer = writer_actor(job.out_dir)
     hosts = [
         _RayHost(f"host {n}", lambda: host_actor(job.play, engines, writer), job.config.recycle_after)
@@ -415,12 +423,14 @@ def _turns_by_kind(folder: Path) -> dict[str, float]:
     return {kind: sum(counts) / len(counts) for kind, counts in turns.items()}
 
 
-def _require_cpus(needed: int, what: str) -> None:
-    """An actor that no node can hold would wait for ever."""
-    free = ray.available_resources().get("CPU", 0)
-    if free < needed:
-        total = ray.cluster_resources().get("CPU", 0)
-        raise RolloutError(
-            f"{what} need {needed} CPUs but {free:g} of the cluster's {total:g} are free; "
-            "start Ray with more (they admit actors and bind no cores), or lower replicas or num_hosts"
-        )
+def _require_cpus(needed: int, what: str, patience_s: float = 30.0) -> None:
+    """An actor that no node can hold would wait for ever; CPUs of actors just killed come free within seconds."""
+    total = ray.cluster_resources().get("CPU", 0)
+    until = time.monotonic() + (patience_s if needed <= total else 0)
+    while (free := ray.available_resources().get("CPU", 0)) < needed:
+        if time.monotonic() >= until:
+            raise RolloutError(
+                f"{what} need {needed} CPUs but {free:g} of the cluster's {total:g} are free; "
+                "start Ray with more (they admit actors and bind no cores), or lower replicas or num_hosts"
+            )
+        time.sleep(0.1)

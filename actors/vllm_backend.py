@@ -36,6 +36,8 @@ class Backend(Protocol):
         """Swap the weights for those of a checkpoint of the same shapes; the caller sees to it that nothing is running."""
         ...
 
+    async def reset_cache(self) -> None: ...
+
     def shutdown(self) -> None: ...
 
 
@@ -94,24 +96,33 @@ class InsideBackend:
             raise
 
     async def reload(self, folder: str) -> None:
+        await self._between_steps(
+            lambda: self._engine.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        )
+        await self.reset_cache()
+
+    async def reset_cache(self) -> None:
+        await self._between_steps(self._engine.reset_prefix_cache)
+
+    def shutdown(self) -> None:
+        self._inbox.put(None)
+        self._thread.join(timeout=10)
+
+    async def _between_steps(self, work: Callable[[], Any]) -> None:
+        """Have the engine's thread do it, and wait."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
-        def swap() -> None:
+        def do() -> None:
             try:
-                self._engine.collective_rpc("reload_weights", kwargs={"weights_path": folder})
-                self._engine.reset_prefix_cache()
+                work()
             except Exception as error:  # noqa: BLE001 - carried over to the coroutine that asked
                 loop.call_soon_threadsafe(_settle, future, error)
             else:
                 loop.call_soon_threadsafe(_settle, future, None)
 
-        self._inbox.put(swap)
+        self._inbox.put(do)
         await future
-
-    def shutdown(self) -> None:
-        self._inbox.put(None)
-        self._thread.join(timeout=10)
 
     def _abort(self, request: str) -> None:
         if self._waiting.pop(request, None):
@@ -169,6 +180,9 @@ class ApartBackend:
 
     async def reload(self, folder: str) -> None:
         await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        await self.reset_cache()
+
+    async def reset_cache(self) -> None:
         await self._llm.reset_prefix_cache()
 
     def shutdown(self) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
+sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]  # tests are no package
 
-from tiny_model import tiny_adapter, tiny_model  # noqa: F401
+from tiny_model import tiny_adapter, tiny_model  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")

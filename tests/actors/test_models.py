@@ -40,7 +40,7 @@ def test_an_adapter_of_another_shape_is_refused_even_under_the_same_name(tiny_mo
     larger = build_tiny_model(tmp_path / tiny_model.name, hidden=128, heads=2, kv_heads=1)
     adapter = build_tiny_adapter(larger, tmp_path / "adapter")
     named = edited(adapter, tmp_path / "named", base_model_name_or_path=str(tiny_model))
-    with pytest.raises(ModelError, match=r"does not fit .* has shape \[.*128.*\], the base has \[.*64.*\]":
+    with pytest.raises(ModelError, match=r"does not fit .* has shape \[.*128.*\], the base has \[.*64.*\]"):
         check(named, tiny_model)
 
 

@@ -1,12 +1,7 @@
 """Rollouts: what is owed, what a crash costs, what stops them. The Ray tests share one cluster and the scripted model."""
 
-import os
-import signal
-import threading
-import time
-from pathlib import Path
-
 import pytest
+from rollout_kills import Killer, played
 
 from actors.chat import GenerateError, PromptTooLongError
 from actors.config import (
@@ -47,14 +42,6 @@ def settings(out_dir, *, env=ENV, model=MODEL, **config):
         "rollout": RolloutConfig(**({"slots_per_host": 8, "flush_every_s": 0.05} | config)),
         "out_dir": out_dir,
     }
-
-
-def played(folder):
-    """What a replay must reproduce: all but the clock and the retries."""
-    return [
-        (t.id, t.task.key, t.seed, t.end, t.success, [(turn.reply, turn.observation) for turn in t.turns])
-        for t in read_finished(folder)
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -193,52 +180,3 @@ def test_a_killed_process_costs_only_what_was_in_flight(ray_cluster, tmp_path, u
 def test_too_few_cpus_are_an_error_and_no_wait(ray_cluster, tmp_path):
     with pytest.raises(RolloutError, match=r"env hosts need 99 CPUs .* lower replicas or num_hosts"):
         rollout(specs_of(), **settings(tmp_path, num_hosts=99))
-
-
-class Killer:
-    """Sends SIGKILL to one actor process of a class each time another tenth of the episodes has ended."""
-
-    def __init__(self, class_name, times):
-        self.class_name, self.times, self.killed = class_name, times, []
-        self._lock = threading.Lock()
-
-    def note(self, state):
-        if len(self.killed) < self.times and state.ended >= state.total * (len(self.killed) + 1) // 10:
-            pid = next(pid for pid in actor_pids(self.class_name) if pid not in self.killed)
-            self.killed.append(pid)
-            os.kill(pid, signal.SIGKILL)
-
-
-def actor_pids(class_name, timeout_s=30):
-    """Processes of this test's own workers that run an actor of the class: Ray names them `ray::Class`."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        found = [pid for pid in descendants(os.getpid()) if command(pid).startswith(f"ray::{class_name}")]
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"no process of {class_name}")
-
-
-def descendants(pid):
-    children = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path(f"/proc/{entry}/stat").read_text()
-            except OSError:
-                continue
-            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry))
-    found, waiting = [], [pid]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found += below
-        waiting += below
-    return found
-
-
-def command(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-    except OSError:
-        return ""

@@ -1,0 +1,64 @@
+"""Killing processes of a rollout, and what must be the same afterwards."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from actors.store import read_finished
+
+
+def played(folder):
+    """What a replay must reproduce: all but the clock and the retries."""
+    return [
+        (t.id, t.task.key, t.seed, t.end, t.success, [(turn.reply, turn.observation) for turn in t.turns])
+        for t in read_finished(folder)
+    ]
+
+
+class Killer:
+    """Sends SIGKILL to one actor process of a class each time another tenth of the episodes has ended."""
+
+    def __init__(self, class_name, times):
+        self.class_name, self.times, self.killed = class_name, times, []
+
+    def note(self, state):
+        if len(self.killed) < self.times and state.ended >= state.total * (len(self.killed) + 1) // 10:
+            pid = next(pid for pid in actor_pids(self.class_name) if pid not in self.killed)
+            self.killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+
+def actor_pids(class_name, timeout_s=30):
+    """Processes of this test's own workers that run an actor of the class: Ray names them `ray::Class`."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        found = [pid for pid in descendants(os.getpid()) if command(pid).startswith(f"ray::{class_name}")]
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"no process of {class_name}")
+
+
+def descendants(pid):
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry))
+    found, waiting = [], [pid]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    except OSError:
+        return ""
