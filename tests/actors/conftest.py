@@ -13,13 +13,20 @@ from tiny_model import tiny_adapter, tiny_model  # noqa: E402, F401
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    # A busy machine takes longer than what Ray gives its own processes.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
-    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "300")
     import ray
 
     # Paths of sockets must stay below 108 characters, which pytest's own folders do not leave.
     folder = f"/tmp/offbook-ray-{os.getpid()}"
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+    for attempt in range(3):
+        try:
+            ray.init(
+                address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+            )
+            break
+        except Exception:
+            # Ray gives its own processes 30 s, which a busy machine may exceed.
+            ray.shutdown()
+            if attempt == 2:
+                raise
     yield
     ray.shutdown()

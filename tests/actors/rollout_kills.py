@@ -24,18 +24,18 @@ class Killer:
 
     def note(self, state):
         if len(self.killed) < self.times and state.ended >= state.total * (len(self.killed) + 1) // 10:
-            pid = next(pid for pid in actor_pids(self.class_name) if pid not in self.killed)
+            pid = actor_pid(self.class_name, self.killed)
             self.killed.append(pid)
             os.kill(pid, signal.SIGKILL)
 
 
-def actor_pids(class_name, timeout_s=30):
-    """Processes of this test's own workers that run an actor of the class: Ray names them `ray::Class`."""
+def actor_pid(class_name, not_these, timeout_s=60):
+    """A process of this test's own workers that runs an actor of the class: Ray names it `ray::Class`."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
-        found = [pid for pid in descendants(os.getpid()) if command(pid).startswith(f"ray::{class_name}")]
-        if found:
-            return found
+        for pid in descendants(os.getpid()):
+            if pid not in not_these and command(pid).startswith(f"ray::{class_name}"):
+                return pid
         time.sleep(0.1)
     raise AssertionError(f"no process of {class_name}")
 

@@ -1,0 +1,314 @@
+"""Rollouts against their alternatives on one machine: one episode at a time, lockstep batches, and the engine alone.
+
+    python benchmarks/rollout.py                      # the pocket model and 135M parameters
+    python benchmarks/rollout.py --models pocket --episodes 200 --json
+
+`utilisation`: our turns a second over those of the engine alone, which is given the same prompts, recorded from our rollout, with as
+many in flight and a cold cache, and has neither worlds nor Ray calls around it. `vs_serial`, `vs_lockstep`: episodes per hour of ours
+over the other's. The 135M-parameter model has SmolLM2-135M's dimensions and random weights: right for speed, wrong for play.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+
+from actors.agents import make_agent  # noqa: E402
+from actors.chat import Completion, Generate, Message, Sampling  # noqa: E402
+from actors.config import AgentConfig, BudgetConfig, EngineConfig, RolloutConfig, SamplingConfig  # noqa: E402
+from actors.episode import EpisodeSpec, run_episode  # noqa: E402
+from actors.store import read_finished  # noqa: E402
+from actors.trajectory import Trajectory  # noqa: E402
+from envs.config import AlfworldConfig  # noqa: E402
+from envs.registry import list_tasks, open_env  # noqa: E402
+
+AGENT = AgentConfig(prompt="brief")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    model: str
+    random_weights: bool
+    episodes: int
+    turns: int
+    ours_turns_s: float
+    engine_alone_turns_s: float
+    ours_episodes_hour: float
+    serial_episodes_hour: float
+    lockstep_episodes_hour: float
+    utilisation: float
+    vs_lockstep: float
+    vs_serial: float
+    cache_hit_rate: float
+    mean_prompt_tokens: float
+    mean_reply_tokens: float
+
+
+def main() -> None:
+    arguments = _arguments()
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import ray
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    try:
+        with tempfile.TemporaryDirectory(prefix="offbook-benchmark-") as scratch:
+            results = [_measure(name, arguments, Path(scratch)) for name in arguments.models]
+    finally:
+        ray.shutdown()
+    if arguments.json:
+        first = asdict(results[0])
+        names = ("utilisation", "vs_lockstep", "vs_serial", "cache_hit_rate")
+        head = {name: first[name] for name in names}
+        print(json.dumps(head | {"cores": os.cpu_count(), "models": [asdict(r) for r in results]}, indent=1))
+        return
+    for result in results:
+        print("\n".join(f"{name:24} {value}" for name, value in asdict(result).items()), end="\n\n")
+
+
+def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
+    from actors.rollout import Fleet
+
+    folder, is_random = _checkpoint(name, scratch)
+    model = EngineConfig(
+        model=folder, max_num_seqs=arguments.slots, kv_cache_gb=arguments.kv_cache_gb, max_model_len=1024
+    )
+    bench = _Bench(model, arguments, scratch / name.replace("/", "_"))
+    with Fleet(model, engine_kind=_replay_engine()) as fleet:
+        bench.warm_up(fleet)
+        ours_s, trajectories = bench.ours(fleet, arguments.episodes, arguments.slots)
+        alone_s = bench.alone(fleet, trajectories)
+        few = max(2, arguments.episodes // 16)
+        serial_s, _ = bench.ours(fleet, few, 1)
+        lockstep_s = bench.lockstep(fleet, arguments.episodes)
+    turns = sum(len(t.turns) for t in trajectories)
+    prompt = sum(t.prompt_tokens for t in trajectories)
+    hourly = 3600 * arguments.episodes
+    return Result(
+        model=name,
+        random_weights=is_random,
+        episodes=arguments.episodes,
+        turns=turns,
+        ours_turns_s=round(turns / ours_s, 2),
+        engine_alone_turns_s=round(turns / alone_s, 2),
+        ours_episodes_hour=round(hourly / ours_s),
+        serial_episodes_hour=round(3600 * few / serial_s),
+        lockstep_episodes_hour=round(hourly / lockstep_s),
+        utilisation=round(alone_s / ours_s, 3),
+        vs_lockstep=round(lockstep_s / ours_s, 2),
+        vs_serial=round(serial_s / few / (ours_s / arguments.episodes), 2),
+        cache_hit_rate=round(sum(t.cached_tokens for t in trajectories) / prompt, 3),
+        mean_prompt_tokens=round(prompt / turns, 1),
+        mean_reply_tokens=round(sum(t.completion_tokens for t in trajectories) / turns, 1),
+    )
+
+
+class _Bench:
+    def __init__(self, model: EngineConfig, arguments: argparse.Namespace, scratch: Path) -> None:
+        self.model, self.scratch, self.slots = model, scratch, arguments.slots
+        self.env = AlfworldConfig(games=str(_games(arguments, scratch)))
+        self.budget = BudgetConfig(max_turns=arguments.turns, max_steps=arguments.turns, turn_timeout_s=600)
+        self.sampling = SamplingConfig(max_tokens=16)
+        self.tasks = list_tasks(self.env)
+        self.runs = 0
+
+    def specs(self, episodes: int) -> list[EpisodeSpec]:
+        tasks = self.tasks
+        return [
+            EpisodeSpec(task=tasks[n % len(tasks)], role="base", arm="base", seed=n // len(tasks))
+            for n in range(episodes)
+        ]
+
+    def warm_up(self, fleet) -> None:
+        self.ours(fleet, 4, 4)
+
+    def ours(self, fleet, episodes: int, slots: int) -> tuple[float, list[Trajectory]]:
+        """Seconds from the first turn's start to the last episode's end on disk, and what was played."""
+        from actors.rollout import rollout
+
+        self._cold(fleet)
+        self.runs += 1
+        folder = self.scratch / f"run{self.runs}"
+        ends: list[float] = []
+        starts: list[float] = []
+
+        def note(state) -> None:
+            starts.append(state.began)
+            ends.append(time.monotonic())
+
+        rollout(
+            self.specs(episodes),
+            env=self.env,
+            agent=AGENT,
+            model=self.model,
+            budget=self.budget,
+            sampling=self.sampling,
+            rollout=RolloutConfig(slots_per_host=slots),
+            out_dir=folder,
+            fleet=fleet,
+            progress=note,
+        )
+        trajectories = read_finished(folder)
+        # The host process starts within the measured time of a rollout but is paid once per rollout, not per episode.
+        began = min(ends) - max(sum(turn.seconds for turn in t.turns) for t in trajectories[:1])
+        return ends[-1] - max(starts[0], min(began, ends[0])), trajectories
+
+    def alone(self, fleet, trajectories: Sequence[Trajectory]) -> float:
+        """Seconds that the engine takes for the prompts of these episodes, each after the one before."""
+        import ray
+
+        self._cold(fleet)
+        agent = make_agent(AGENT, self.env.name)
+        chats = [
+            [agent.render(t.task, t.opening, t.turns[:n], t.hints) for n in range(len(t.turns))]
+            for t in trajectories
+        ]
+        [engine] = fleet.engines.values()
+        return ray.get(engine.replay.remote(chats, self._sampling(agent), self.slots))
+
+    def lockstep(self, fleet, episodes: int) -> float:
+        """Seconds when every turn of a batch waits for the slowest of the batch, and the next batch for the last."""
+        self._cold(fleet)
+        [engine] = fleet.engines.values()
+        began = time.monotonic()
+        specs = self.specs(episodes)
+        for first in range(0, len(specs), self.slots):
+            asyncio.run(self._batch(engine, specs[first : first + self.slots]))
+        return time.monotonic() - began
+
+    async def _batch(self, engine, specs: Sequence[EpisodeSpec]) -> None:
+        agent, barrier = make_agent(AGENT, self.env.name), _Barrier(engine, len(specs))
+
+        async def one(spec: EpisodeSpec) -> None:
+            try:
+                await run_episode(
+                    open_env(self.env), agent, barrier, spec, self.budget, self._sampling(agent), "m"
+                )
+            finally:
+                barrier.leave()
+
+        await asyncio.gather(*(one(spec) for spec in specs))
+
+    def _sampling(self, agent) -> Sampling:
+        return Sampling(max_tokens=self.sampling.max_tokens, stop=agent.stop)
+
+    def _cold(self, fleet) -> None:
+        import ray
+
+        ray.get([engine.reset_cache.remote() for engine in fleet.engines.values()])
+
+
+class _Barrier(Generate):
+    """Calls wait until every living episode has called; then the batch goes out, and all wait for its last answer."""
+
+    def __init__(self, engine, living: int) -> None:
+        self.engine, self.living, self.waiting = engine, living, []
+
+    async def __call__(self, messages: Sequence[Message], sampling: Sampling, *, session: str) -> Completion:
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append((messages, sampling, future))
+        self._go_when_complete()
+        return await future
+
+    def leave(self) -> None:
+        self.living -= 1
+        self._go_when_complete()
+
+    def _go_when_complete(self) -> None:
+        if self.waiting and len(self.waiting) == self.living:
+            batch, self.waiting = self.waiting, []
+            self.task = asyncio.create_task(self._answer(batch))
+
+    async def _answer(self, batch) -> None:
+        answers = await asyncio.gather(*(self.engine.generate.remote(m, s) for m, s, _ in batch))
+        for (_, _, future), answer in zip(batch, answers, strict=True):
+            future.set_result(answer)
+
+
+def _replay_engine():
+    """An engine that can be given recorded chats without anybody around it."""
+    from actors.engine import Engine
+
+    class ReplayEngine(Engine):
+        async def replay(self, chats, sampling: Sampling, in_flight: int) -> float:
+            prompts = [[self.render(chat) for chat in episode] for episode in chats]
+            slots = asyncio.Semaphore(in_flight)
+
+            async def one(episode) -> None:
+                async with slots:
+                    for prompt in episode:
+                        await self._backend.generate(prompt, sampling, None)
+
+            began = time.monotonic()
+            await asyncio.gather(*(one(episode) for episode in prompts))
+            return time.monotonic() - began
+
+    return ReplayEngine
+
+
+def _checkpoint(name: str, scratch: Path) -> tuple[str, bool]:
+    """A folder to serve, and whether its weights are random."""
+    from tiny_model import build_tiny_model
+
+    shapes = {
+        "random-3m": {
+            "hidden": 256,
+            "layers": 4,
+            "heads": 4,
+            "kv_heads": 2,
+            "intermediate": 704,
+            "vocab": 1350,
+        },
+        "random-135m": {
+            "hidden": 576,
+            "layers": 30,
+            "heads": 9,
+            "kv_heads": 3,
+            "intermediate": 1536,
+            "vocab": 49152,
+        },
+    }
+    if name not in shapes:
+        return name, False
+    return str(build_tiny_model(scratch / name, **shapes[name])), True
+
+
+def _games(arguments: argparse.Namespace, scratch: Path) -> Path:
+    if arguments.games:
+        return arguments.games
+    from envs.alfworld.generate import generate_splits
+
+    folder = scratch / "games"
+    generate_splits(folder, **GENERATED)
+    return folder
+
+
+GENERATED = {"seed": 1, "train": 200, "test": 50}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", default=["pocket", "random-135m"], metavar="NAME")
+    parser.add_argument("--episodes", type=int, default=192)
+    parser.add_argument("--turns", type=int, default=12, help="most turns of an episode")
+    parser.add_argument("--slots", type=int, default=64, help="episodes in flight")
+    parser.add_argument("--kv-cache-gb", type=float, default=1.0)
+    parser.add_argument("--games", type=Path, help="ALFWorld games; without it households are generated")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
