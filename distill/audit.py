@@ -4,6 +4,7 @@ The world's own words are no leak (`open cabinet 1` is an action, whatever the h
 long stretch of it, and be longer than any command. Looks at texts only: of the messages, and of the tokens as they decode.
 """
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rapidfuzz import fuzz
+from rapidfuzz.distance import LCSseq
 
 from distill.hints.hint import normalise
 
@@ -23,8 +25,13 @@ _MIN_LITERAL = 4
 _RUN = 6
 """Words in a row that a reply and a hint must share; also at least `_RUN_SHARE` of the hint."""
 _RUN_SHARE = 0.6
+_FUZZY_WORDS = 0.8
+"""Of a hint's words outside slots, those that a stretch of a reply must hold in order."""
 _FUZZY_SCORE = 86.0
+"""Or so alike in letters."""
 _FUZZY_MIN_CHARS = 24
+_FUZZY_MIN_WORDS = 9
+"""`Hold the {object}, go to the {lamp} and use it` is what anybody would think in other words."""
 _FUZZY_COVERAGE = 0.85
 _CONTENT_SHARE = 0.6
 """Of a hint's content words that a reply must hold before anything costly is computed."""
@@ -112,9 +119,13 @@ class LeakAuditor:
                 yield ("block", line, line)
         words = _words(text)
         squeezed = f" {' '.join(words)} "
-        for index in self._candidates(words):
-            if found := self._match(self._entries[index], text, squeezed, words):
-                yield (found[0], self._entries[index].text, found[1])
+        matches = [
+            (found[0], self._entries[index].text, found[1])
+            for index in self._candidates(words)
+            if (found := self._match(self._entries[index], text, squeezed, words))
+        ]
+        # Hints are alike: a reply that quotes one resembles others. The closest match tells the most.
+        yield from sorted(matches, key=lambda match: CHECKS.index(match[0]))[:1]
 
     def _match(
         self, entry: "_Entry", text: str, squeezed: str, words: Sequence[str]
@@ -128,7 +139,7 @@ class LeakAuditor:
                 return ("slots" if entry.has_slots else "normalised", filled[0].strip())
             if run := _longest_run(entry, words):
                 return ("run", run)
-            return _fuzzy(entry, squeezed)
+            return _fuzzy(entry, squeezed, words)
         return None
 
     def _candidates(self, words: Sequence[str]) -> list[int]:
@@ -218,15 +229,33 @@ def _longest_run(entry: _Entry, words: Sequence[str]) -> str | None:
     return None
 
 
-def _fuzzy(entry: _Entry, squeezed: str) -> tuple[str, str] | None:
-    """The hint in slightly other words. The hint must be the needle: a short command is part of many a hint."""
+def _fuzzy(entry: _Entry, squeezed: str, words: Sequence[str]) -> tuple[str, str] | None:
+    """The hint with a word or two changed, or misspelt. The hint must be the needle: a short command is part of many a hint."""
     needle = " ".join(entry.literal)
     if len(needle) < _FUZZY_MIN_CHARS or len(squeezed) < _FUZZY_COVERAGE * len(needle):
         return None
+    if found := _most_words_in_order(entry, words):
+        return ("fuzzy", found)
     aligned = fuzz.partial_ratio_alignment(needle, squeezed, score_cutoff=_FUZZY_SCORE)
     if aligned is None or aligned.src_end - aligned.src_start < _FUZZY_COVERAGE * len(needle):
         return None
     return ("fuzzy", squeezed[aligned.dest_start : aligned.dest_end].strip())
+
+
+def _most_words_in_order(entry: _Entry, words: Sequence[str]) -> str | None:
+    """A window of the reply with nearly all of the hint's words in the hint's order, its slots filled by anything."""
+    if len(entry.literal) < _FUZZY_MIN_WORDS:
+        return None
+    width = len(entry.tokens) + (len(entry.tokens) - len(entry.literal)) + 2
+    enough = math.ceil(_FUZZY_WORDS * len(entry.literal))
+    for start in range(max(1, len(words) - enough + 1)):
+        window = words[start : start + width]
+        if (
+            window[0] in entry.literal
+            and LCSseq.similarity(entry.literal, window, score_cutoff=enough) >= enough
+        ):
+            return " ".join(window)
+    return None
 
 
 def leak_message(task: str, leak: Leak) -> str:

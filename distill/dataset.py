@@ -32,8 +32,8 @@ ROWS, TOKENS = "rows.parquet", "tokens.parquet"
 LeakPolicy = Literal["fail", "drop"]
 
 _ROWS_PER_GROUP = 1_000
-_ONE_BLOCK_BYTES = 64_000_000
-"""Input up to this size is read as one block: a block more is a task more, and costs more than it saves."""
+_BLOCK_BYTES = 32_000_000
+"""Of input, for one task: small inputs are one task, since a task more costs more than it saves."""
 _ORDER = ["task_id", "seed", "trajectory_id"]
 _DONE = pa.schema(
     [
@@ -185,31 +185,15 @@ def _stream(
             _DONE,
         )
 
-    is_small = sum(file.stat().st_size for file in files) <= _ONE_BLOCK_BYTES
-    with _quiet_ordered_pipeline():
+    num_blocks = 1 + sum(file.stat().st_size for file in files) // _BLOCK_BYTES
+    with _quiet_ordered_pipeline(num_blocks):
         rows = ray.data.read_parquet(
-            [str(file) for file in files],
-            override_num_blocks=1 if is_small else None,
-            columns=TRAJECTORY_SCHEMA.names,
+            [str(file) for file in files], override_num_blocks=num_blocks, columns=TRAJECTORY_SCHEMA.names
         )
-        done = rows.map_batches(
-            make, batch_format="pyarrow", batch_size=None if is_small else _ROWS_PER_GROUP
+        done = rows.map_batches(make, batch_format="pyarrow", batch_size=_ROWS_PER_GROUP)
+        yield from _without_repeats(
+            done.sort(_ORDER).iter_batches(batch_size=_ROWS_PER_GROUP, batch_format="pyarrow")
         )
-        if is_small:
-            # A distributed sort of one block takes half a minute of empty tasks.
-            blocks = [
-                pa.table(block).cast(_DONE)
-                for block in done.iter_batches(batch_size=None, batch_format="pyarrow")
-            ]
-            whole = pa.concat_tables([_DONE.empty_table(), *blocks]).sort_by(
-                [(name, "ascending") for name in _ORDER]
-            )
-            batches: Iterable[pa.Table] = (
-                whole.slice(i, _ROWS_PER_GROUP) for i in range(0, len(whole), _ROWS_PER_GROUP)
-            )
-        else:
-            batches = done.sort(_ORDER).iter_batches(batch_size=_ROWS_PER_GROUP, batch_format="pyarrow")
-        yield from _without_repeats(batches)
 
 
 def _without_repeats(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -222,19 +206,28 @@ def _without_repeats(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 @contextmanager
-def _quiet_ordered_pipeline() -> Iterator[None]:
+def _quiet_ordered_pipeline(num_blocks: int) -> Iterator[None]:
     from ray.data import DataContext
 
-    context = DataContext.get_current()
-    chatter = logging.getLogger("ray.data")
-    before = (context.enable_progress_bars, context.execution_options.preserve_order, chatter.level)
-    context.enable_progress_bars, context.execution_options.preserve_order = False, True
+    context, chatter = DataContext.get_current(), logging.getLogger("ray.data")
+    before = (
+        context.enable_progress_bars,
+        context.default_hash_shuffle_parallelism,
+        context.execution_options.preserve_order,
+        chatter.level,
+    )
+    context.enable_progress_bars = False
+    # Ray would sort a handful of rows in 200 tasks.
+    context.default_hash_shuffle_parallelism = num_blocks
+    context.execution_options.preserve_order = True
     chatter.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        context.enable_progress_bars, context.execution_options.preserve_order = before[:2]
-        chatter.setLevel(before[2])
+        context.enable_progress_bars = before[0]
+        context.default_hash_shuffle_parallelism = before[1]
+        context.execution_options.preserve_order = before[2]
+        chatter.setLevel(before[3])
 
 
 @contextmanager
@@ -283,9 +276,9 @@ def _first_hinted(file: Path) -> Trajectory:
 @cache
 def _tokenizer(model_path: str) -> Any:
     # Once a process: a Ray worker makes many batches.
-    from transformers import AutoTokenizer
+    from actors.tokenizer import load_tokenizer
 
-    return AutoTokenizer.from_pretrained(model_path)
+    return load_tokenizer(model_path)
 
 
 def _special_token_in(turns: Sequence[Any], tokenizer: Any) -> str | None:

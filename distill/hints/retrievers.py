@@ -18,13 +18,14 @@ import numpy as np
 from actors.trajectory import GivenHint
 from distill.hints.bank import Bank, near_duplicate
 from distill.hints.config import RetrieverConfig
-from distill.hints.hint import Hint
+from distill.hints.hint import Hint, normalise
 from envs.task import Task
 
 GUARD_TEXT = "(no advice for this task)"
 """What the guard control shows under the header of the hint block."""
 _NEAR = 85.0
 _SAME_ADVICE = 0.5
+_SAME_WORDS = 0.5
 
 
 class Retriever(Protocol):
@@ -65,12 +66,11 @@ class OtherKindRetriever:
     def _foreign(self, kind: str) -> tuple[Hint, ...]:
         if kind not in self._cache:
             own = [hint.text for hint in self.bank.for_kind(kind)]
-            foreign: list[Hint] = []
+            foreign: dict[str, Hint] = {}
             for hint in self.bank.hints:
-                known = own + [other.text for other in foreign]
-                if hint.kind != kind and not any(near_duplicate(hint.text, text, _NEAR) for text in known):
-                    foreign.append(hint)
-            self._cache[kind] = tuple(foreign)
+                if hint.kind != kind and not any(_same_advice(hint.text, text) for text in own):
+                    foreign.setdefault(normalise(hint.text), hint)
+            self._cache[kind] = tuple(foreign.values())
         return self._cache[kind]
 
     @cached_property
@@ -228,6 +228,13 @@ def _stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 3:
             return word.removesuffix(ending)
     return word
+
+
+def _same_advice(a: str, b: str) -> bool:
+    """Alike in letters, or in the words that say something."""
+    words_a, words_b = set(_words(a)), set(_words(b))
+    shorter = min(len(words_a), len(words_b))
+    return near_duplicate(a, b, _NEAR) or (shorter > 0 and len(words_a & words_b) >= _SAME_WORDS * shorter)
 
 
 def _slots(text: str) -> list[str]:

@@ -1,0 +1,235 @@
+"""The dataset pipeline: one row by hand, then the whole of it on a small Ray of its own."""
+
+import json
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from actors.agents import make_agent
+from actors.config import AgentConfig
+from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, GivenHint, Turn, to_row
+from distill import dataset
+from distill.audit import LeakAuditor, LeakError
+from distill.dataset import DatasetError, build_dataset, make_row
+from distill.strip import RowFilter
+from train.schema import SFT_SCHEMA, TOKENS_SCHEMA
+from train.tokenize import IGNORED, prove_mask
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
+
+from tiny_model import tiny_model  # noqa: F401
+
+HINT = GivenHint(id="h1", text="Open a closed {container} before you look for the {object} in it.")
+LEAK = Turn(
+    reply="think: Open a closed fridge before you look for the apple in it.", action=None, observation="OK."
+)
+
+
+def write(folder, trajectories, name="trajectories.parquet"):
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    pq.write_table(pa.Table.from_pylist([to_row(t) for t in trajectories], schema=TRAJECTORY_SCHEMA), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model):  # noqa: F811
+    return dataset._tokenizer(str(tiny_model))
+
+
+@pytest.fixture
+def teacher(trajectory_of, panel_of):
+    """Twelve teacher episodes, every third lost."""
+    return [
+        trajectory_of(task, arm="teacher", success=i % 3 != 2, hints=(HINT,))
+        for i, task in enumerate(panel_of(12).tasks)
+    ]
+
+
+@pytest.fixture
+def row_of(tokenizer):
+    def make(trajectory, max_length=None, filters=RowFilter()):
+        auditor = LeakAuditor(hints=(HINT.text,))
+        return make_row(
+            to_row(trajectory), make_agent(AgentConfig(), "alfworld"), auditor, tokenizer, max_length, filters
+        )
+
+    return make
+
+
+def with_reply(trajectory, turn):
+    return replace(trajectory, turns=(turn, *trajectory.turns))
+
+
+def test_a_row_holds_the_replies_under_loss_and_no_hint(row_of, tokenizer, teacher):
+    row = row_of(teacher[0])
+    assert row.get("left_out") is None and row["leaks"] == []
+    assert prove_mask(row, tokenizer) == tuple(turn.reply for turn in teacher[0].turns)
+    assert HINT.text not in tokenizer.decode(row["input_ids"])
+    assert 0 < row["num_prompt_tokens"] < row["num_tokens"] - row["num_loss_tokens"]
+    assert next(i for i, label in enumerate(row["labels"]) if label != IGNORED) == row["num_prompt_tokens"]
+
+
+def test_a_planted_leak_is_found_in_the_decoded_tokens_with_its_turn(row_of, teacher):
+    row = row_of(with_reply(teacher[0], LEAK))
+    assert row["leaks"][0]["message"].startswith(f"hint leak: {teacher[0].task.key} turn 1 still says ")
+
+
+def test_a_leak_in_the_prompt_is_found_too(row_of, teacher):
+    row = row_of(replace(teacher[0], opening=f"{teacher[0].opening}\n- {HINT.text}"))
+    assert "the prompt still says" in row["leaks"][0]["message"]
+
+
+def test_a_planted_all_zero_mask_is_caught(row_of, teacher, monkeypatch):
+    honest = dataset.to_tokens_row
+
+    def masked(*args, **kwargs):
+        return (tokens := honest(*args, **kwargs)) | {"labels": [IGNORED] * tokens["num_tokens"]}
+
+    monkeypatch.setattr(dataset, "to_tokens_row", masked)
+    assert "all-zero mask" in row_of(teacher[0])["broken"]
+
+
+def test_a_mask_on_the_wrong_words_is_caught(row_of, teacher, monkeypatch):
+    honest = dataset.to_tokens_row
+
+    def shifted(*args, **kwargs):
+        tokens = honest(*args, **kwargs)
+        return tokens | {"labels": [IGNORED, *tokens["input_ids"][1:5], *tokens["labels"][5:]]}
+
+    monkeypatch.setattr(dataset, "to_tokens_row", shifted)
+    assert row_of(teacher[0])["broken"]
+
+
+def test_rows_that_cannot_be_trained_on_are_left_out_with_a_reason(row_of, tokenizer, teacher):
+    special = Turn(reply=f"look{tokenizer.eos_token}", action="look", observation="x")
+    assert row_of(teacher[2])["left_out"] == "not a success"
+    assert row_of(teacher[0], max_length=20)["left_out"] == "more than 20 tokens"
+    assert row_of(with_reply(teacher[0], special))["left_out"] == "a reply holds a special token"
+    assert row_of(teacher[0], filters=RowFilter(max_steps=1))["left_out"] == "more than 1 steps"
+
+
+def test_what_is_no_trajectory_file_is_named_before_ray_is_asked(tmp_path, teacher):
+    args = {
+        "agent": AgentConfig(),
+        "env_name": "alfworld",
+        "model_path": "x",
+        "arm": "distill",
+        "out_dir": tmp_path / "out",
+    }
+    with pytest.raises(DatasetError, match=r"no trajectories at .*run the rollout stage"):
+        build_dataset([tmp_path / "none.parquet"], **args)
+    pq.write_table(SFT_SCHEMA.empty_table(), tmp_path / "rows.parquet")
+    with pytest.raises(DatasetError, match="holds sft, not trajectories"):
+        build_dataset([tmp_path / "rows.parquet"], **args)
+
+
+@pytest.fixture(scope="module")
+def small_ray(tmp_path_factory):
+    import ray
+
+    folder = tmp_path_factory.mktemp("r")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        _temp_dir=str(folder),
+        object_store_memory=200_000_000,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def build(small_ray, tiny_model, tmp_path):  # noqa: F811
+    def run(files, arm="distill", out="out", **options):
+        summary = build_dataset(
+            files,
+            agent=AgentConfig(),
+            env_name="alfworld",
+            model_path=str(tiny_model),
+            arm=arm,
+            out_dir=tmp_path / out,
+            **options,
+        )
+        return summary, tmp_path / out
+
+    return run
+
+
+@pytest.mark.ray
+def test_the_dataset_is_whole_counted_and_the_same_every_time(
+    build, teacher, trajectory_of, tokenizer, tmp_path
+):
+    failed = replace(teacher[1], success=False, end=EndReason.ERROR)
+    reroll = [trajectory_of(t.task, arm="reroll", seed=7) for t in teacher[:2]]
+    shuffled = [*teacher, failed]
+    random.Random(1).shuffle(shuffled)
+    first = write(tmp_path / "teacher", shuffled)
+    second = write(tmp_path / "reroll", [*reroll, reroll[0]])
+    summary, out = build([first, second], arm="best_of_2")
+    rows, tokens = pq.read_table(out / "rows.parquet"), pq.read_table(out / "tokens.parquet")
+    assert (rows.schema.metadata, tokens.schema.metadata) == (SFT_SCHEMA.metadata, TOKENS_SCHEMA.metadata)
+    assert rows.schema.equals(SFT_SCHEMA) and tokens.schema.equals(TOKENS_SCHEMA)
+    keys = list(zip(rows["task_id"].to_pylist(), rows["seed"].to_pylist(), strict=True))
+    assert keys == sorted(keys) and len(set(keys)) == len(keys) == summary.num_rows
+    assert set(rows["arm"].to_pylist()) == {"best_of_2"}
+    assert rows["trajectory_id"] == tokens["trajectory_id"]
+    for row, messages in zip(tokens.to_pylist(), rows["messages"].to_pylist(), strict=True):
+        spoken = prove_mask(row, tokenizer, messages=messages)
+        assert spoken == tuple(m["content"] for m in messages if m["role"] == "assistant")
+        assert "Open a closed" not in tokenizer.decode(row["input_ids"])
+    card = json.loads((out / "card.json").read_text())
+    assert card["rows"] == summary.num_rows == sum(card["rows_by_kind"].values())
+    assert card["rows"] + sum(card["left_out"].values()) == card["episodes"]
+    assert card["left_out"]["not a success"] == 4
+    assert card["tokens"]["with_loss"] == sum(tokens["num_loss_tokens"].to_pylist())
+    assert card["leak_audit"]["hints_looked_for"] == 1
+    assert str(tmp_path) not in (out / "card.md").read_text() + json.dumps(card)
+    again, other = build([second, first], arm="best_of_2", out="again")
+    assert (again.rows_sha256, again.tokens_sha256) == (summary.rows_sha256, summary.tokens_sha256)
+    assert sorted(p.name for p in other.iterdir()) == [
+        "card.json",
+        "card.md",
+        "rows.parquet",
+        "tokens.parquet",
+    ]
+
+
+@pytest.mark.ray
+def test_a_leak_stops_the_build_or_is_left_out_and_counted(build, teacher, tmp_path):
+    path = write(tmp_path / "teacher", [with_reply(teacher[0], LEAK), *teacher[1:]])
+    with pytest.raises(LeakError, match=rf"^hint leak: {teacher[0].task.key} turn 1 still says"):
+        build([path])
+    assert not list((tmp_path / "out").iterdir()), "nothing that leaks lies under a dataset's name"
+    summary, out = build([path], on_leak="drop", out="dropped")
+    assert dict(summary.left_out)["says what a hint said"] == 1
+    assert json.loads((out / "card.json").read_text())["leak_audit"]["rows_left_out"] == 1
+
+
+@pytest.mark.ray
+def test_no_success_says_which_arm_and_what_to_do(build, teacher, tmp_path):
+    path = write(tmp_path / "teacher", [t for t in teacher if not t.success])
+    with pytest.raises(
+        DatasetError,
+        match=r"arm 'distill' has no success to train on: of 4 episodes 4 not a success; give the model more tasks",
+    ):
+        build([path])
+    with pytest.raises(DatasetError, match="there are no episodes"):
+        build([write(tmp_path / "empty", [])])
+
+
+@pytest.mark.ray
+def test_many_blocks_give_the_same_rows_as_one(build, teacher, tmp_path, monkeypatch):
+    files = [write(tmp_path / "teacher", teacher[i::3], f"part-{i}.parquet") for i in range(3)]
+    one, _ = build([tmp_path / "teacher"])
+    monkeypatch.setattr(dataset, "_BLOCK_BYTES", 20_000)
+    assert sum(file.stat().st_size for file in files) > 20_000
+    many, _ = build(files, out="many")
+    assert (one.rows_sha256, one.tokens_sha256) == (many.rows_sha256, many.tokens_sha256)

@@ -1,0 +1,276 @@
+"""The writers: what a reply gives, what a restart costs, and what is kept when something breaks."""
+
+import json
+from collections import Counter
+
+import httpx
+import openai
+import pyarrow.parquet as pq
+import pytest
+
+from actors.chat import Completion, GenerateError
+from actors.trajectory import EndReason, Turn
+from distill.hints.config import DiagnosticianConfig, OpenAIWriterConfig
+from distill.hints.endpoint import HintEndpoint
+from distill.hints.hint import from_row
+from distill.hints.reply import read_reply
+from distill.hints.writer import WriterError, trace_text, write_hints
+
+CONFIG = OpenAIWriterConfig(
+    model="m",
+    base_url="http://127.0.0.1:9/v1",
+    concurrency=2,
+    usd_per_million_prompt_tokens=10,
+    usd_per_million_completion_tokens=20,
+)
+HINT = "Open every closed {container} and look inside."
+
+
+def good(*texts: str) -> str:
+    return json.dumps({"hints": [{"text": text} for text in texts or (HINT,)]})
+
+
+class FakeModel:
+    """Answers by script: a reply, or an error to raise, for the n-th call; the last entry goes on."""
+
+    def __init__(self, *script):
+        self.script, self.calls = script, []
+
+    async def __call__(self, messages, sampling, *, session):
+        self.calls.append((session, messages))
+        entry = self.script[min(len(self.calls), len(self.script)) - 1]
+        if isinstance(entry, Exception):
+            raise entry
+        return Completion(
+            text=entry, prompt_tokens=1000, cached_tokens=0, completion_tokens=100, finish_reason="stop"
+        )
+
+
+@pytest.fixture
+def failures(trajectory_of, panel_of):
+    return [trajectory_of(task, success=False) for task in panel_of(6).tasks]
+
+
+def summary(folder):
+    return json.loads((folder / "writer.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("reply", "texts"),
+    [
+        (good(), [HINT]),
+        ("```json\n" + good() + "\n```", [HINT]),
+        ("Here you are: " + good() + " Good luck!", [HINT]),
+        ('{"hints": [{"text": "' + HINT + '"},]}', [HINT]),
+        ('{"hints": ["' + HINT + '"]}', [HINT]),
+        ('[{"hint": "' + HINT + '"}]', [HINT]),
+        ('{"hints": [{"text": "' + HINT + '", "kind": "heat"}], "why": "x"}', [HINT]),
+        ('{"hints": [{"text": "' + HINT + '"}, {"text": "Heat the {obj', [HINT]),
+        ('{"hints": []}', []),
+        (
+            good(HINT, HINT.upper(), "Go to fridge 1 now.", "Heat the {object} first."),
+            [HINT, "Heat the {object} first."],
+        ),
+    ],
+)
+def test_replies_are_read_strictly_or_saved(reply, texts):
+    reading = read_reply(reply, max_hints=4)
+    assert (list(reading.texts), reading.problem) == (texts, None)
+
+
+@pytest.mark.parametrize("reply", ["", "I cannot tell.", '{"hints": 3}', '{"text', "null", "[[[["])
+def test_replies_without_hints_have_a_problem_and_never_raise(reply):
+    reading = read_reply(reply, max_hints=4)
+    assert reading.texts == ()
+    assert reading.problem
+
+
+def test_a_bad_hint_costs_only_itself():
+    reading = read_reply(good("Go to fridge 1 now.", HINT), max_hints=1)
+    assert reading.texts == (HINT,)
+    assert reading.rejected[0][0] == "Go to fridge 1 now."
+
+
+def test_the_diagnostician_writes_records_with_lineage(failures, tmp_path):
+    hints = write_hints(failures, DiagnosticianConfig(max_slip_share=0.9), tmp_path)
+    assert hints
+    assert {source for hint in hints for source in hint.sources} <= {failure.id for failure in failures}
+    assert [from_row(row) for row in pq.read_table(tmp_path / "written.parquet").to_pylist()] == hints
+    assert summary(tmp_path)["num_hints"] == len(hints)
+
+
+def test_a_model_is_asked_once_for_each_failure_and_a_restart_pays_nothing(failures, tmp_path):
+    model = FakeModel(good(HINT, "Heat the {object} first."))
+    hints = write_hints(failures, CONFIG, tmp_path, model)
+    assert len(model.calls) == 6
+    assert Counter(hint.text for hint in hints) == {HINT: 6, "Heat the {object} first.": 6}
+    assert {(hint.writer, hint.kind) for hint in hints} == {("m", failure.task.kind) for failure in failures}
+    assert summary(tmp_path)["usd"] == pytest.approx(6 * (1000 * 10 + 100 * 20) / 1e6)
+    silent = FakeModel(AssertionError("asked again"))
+    assert write_hints(failures, CONFIG, tmp_path, silent) == hints
+    again = summary(tmp_path)
+    assert (again["num_calls"], again["num_cached_calls"], again["usd"]) == (0, 6, pytest.approx(0.072))
+
+
+def test_the_prompt_holds_the_episode_and_no_oracle(failures, tmp_path):
+    model = FakeModel(good())
+    write_hints(failures[:1], CONFIG, tmp_path, model)
+    user = model.calls[0][1][1].content
+    for turn in failures[0].turns:
+        assert turn.reply in user
+        assert turn.observation in user
+    assert failures[0].task.goal in user
+    assert "{object}" in user
+    assert "$" not in user
+
+
+def test_malformed_json_is_asked_again_once_and_never_costs_the_others(failures, tmp_path):
+    model = FakeModel("no json", good(), "no json", "still none", good())
+    hints = write_hints(failures, CONFIG.model_copy(update={"concurrency": 1}), tmp_path, model)
+    assert len(hints) == 5
+    assert (summary(tmp_path)["num_malformed"], summary(tmp_path)["num_without_hints"]) == (3, 1)
+    repair = model.calls[1][1]
+    assert [m.role for m in repair] == ["system", "user", "assistant", "user"]
+    assert "invalid json" in repair[-1].content
+
+
+def test_an_unreachable_endpoint_loses_nothing(failures, tmp_path):
+    config = CONFIG.model_copy(update={"concurrency": 1})
+    down = GenerateError("m at http://x cannot be reached", retryable=True)
+    model = FakeModel(good(), good(), down)
+    with pytest.raises(WriterError, match=r"cannot be reached; 2 replies are kept .*start again"):
+        write_hints(failures, config, tmp_path, model)
+    assert len(model.calls) == 3, "an endpoint that is down is not asked about every failure"
+    up = FakeModel(good())
+    hints = write_hints(failures, config, tmp_path, up)
+    assert (len(up.calls), len(hints)) == (4, 6)
+
+
+def test_one_refused_prompt_does_not_stop_the_others(failures, tmp_path):
+    too_long = GenerateError("prompt too long", retryable=False)
+    model = FakeModel(good(), too_long, good())
+    hints = write_hints(failures, CONFIG.model_copy(update={"concurrency": 1}), tmp_path, model)
+    assert len(hints) == 5
+    assert [e["error"] for e in summary(tmp_path)["errors"]] == ["prompt too long"]
+
+
+def test_a_wrong_key_stops_at_the_first_call(failures, tmp_path):
+    model = FakeModel(GenerateError("refuses the key", retryable=False))
+    with pytest.raises(WriterError, match="refuses the key"):
+        write_hints(failures, CONFIG.model_copy(update={"concurrency": 1}), tmp_path, model)
+    assert len(model.calls) == 1
+
+
+def test_money_stops_before_the_limit_and_keeps_what_was_bought(failures, tmp_path):
+    config = CONFIG.model_copy(update={"max_cost_usd": 0.055, "concurrency": 6, "max_tokens": 100})
+    model = FakeModel(good())
+    hints = write_hints(failures, config, tmp_path, model)
+    written = summary(tmp_path)
+    assert 0 < len(hints) == len(model.calls) < 6
+    assert written["usd"] <= 0.055
+    assert "max_cost_usd=0.055" in written["stopped"]
+
+
+def test_a_line_torn_by_a_kill_is_asked_again_and_the_rest_is_kept(failures, tmp_path):
+    write_hints(failures, CONFIG, tmp_path, FakeModel(good()))
+    calls = tmp_path / "calls.jsonl"
+    calls.write_bytes(calls.read_bytes()[:-20])
+    model = FakeModel(good())
+    assert len(write_hints(failures, CONFIG, tmp_path, model)) == 6
+    assert len(model.calls) == 1
+    assert len(calls.read_text().splitlines()) == 6
+
+
+def test_successes_and_errors_of_the_machinery_are_refused(trajectory_of, panel_of, tmp_path):
+    task = panel_of(1).tasks[0]
+    lost = trajectory_of(task, success=False, end=EndReason.ERROR, error="host died")
+    for wrong, word in ((trajectory_of(task), "succeeded"), (lost, "host died")):
+        with pytest.raises(ValueError, match=word):
+            write_hints([wrong], DiagnosticianConfig(), tmp_path)
+
+
+def test_a_long_episode_loses_its_middle(trajectory_of, panel_of):
+    turns = tuple(Turn(reply=f"go to shelf {i}", action="x", observation=f"seen {i}") for i in range(500))
+    text = trace_text(trajectory_of(panel_of(1).tasks[0], success=False, turns=turns), 2000)
+    assert len(text) < 2100
+    assert "go to shelf 0" in text
+    assert text.endswith("seen 499")
+    assert "characters left out" in text
+
+
+def serve(monkeypatch, *answers):
+    """The real client over a transport that answers by script; returns the requests seen."""
+    seen = []
+
+    def handle(request):
+        seen.append(json.loads(request.content))
+        answer = answers[min(len(seen), len(answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    original = openai.AsyncOpenAI
+    client = httpx.AsyncClient(transport=httpx.MockTransport(handle))
+    monkeypatch.setattr(openai, "AsyncOpenAI", lambda **options: original(**options, http_client=client))
+
+    async def no_pause(seconds):
+        seen.append(seconds)
+
+    monkeypatch.setattr("distill.hints.endpoint.asyncio.sleep", no_pause)
+    return seen
+
+
+def answered(text: str) -> httpx.Response:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    return httpx.Response(
+        200,
+        json={
+            "id": "1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        },
+    )
+
+
+def test_the_endpoint_asks_for_the_schema_and_waits_as_told(failures, tmp_path, monkeypatch):
+    busy = httpx.Response(429, headers={"retry-after": "3"}, json={"error": {"message": "slow down"}})
+    seen = serve(monkeypatch, busy, answered(good()))
+    hints = write_hints(failures[:1], CONFIG, tmp_path)
+    assert [hint.text for hint in hints] == [HINT]
+    assert seen[1] == 3.0
+    schema = seen[0]["response_format"]["json_schema"]
+    assert schema["strict"] and schema["schema"]["required"] == ["hints"]
+    assert summary(tmp_path)["prompt_tokens"] == 7
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "requests"),
+    [
+        (httpx.ConnectError("refused"), r"m at http://127\.0\.0\.1:9/v1 cannot be reached", 4),
+        (httpx.Response(503, json={"error": {"message": "down"}}), "answered 503", 4),
+        (httpx.Response(401, json={"error": {"message": "no"}}), "refuses the key in OPENAI_API_KEY", 1),
+        (httpx.Response(404, json={"error": {"message": "no"}}), "knows no such model or path", 1),
+        (
+            httpx.Response(429, json={"error": {"message": "broke", "code": "insufficient_quota"}}),
+            "answered 429",
+            1,
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_endpoint_is_said_and_only_what_can_pass_is_tried_again(
+    failures, tmp_path, monkeypatch, answer, message, requests
+):
+    seen = serve(monkeypatch, answer)
+    with pytest.raises(WriterError, match=message):
+        write_hints(failures[:1], CONFIG, tmp_path)
+    assert len([entry for entry in seen if isinstance(entry, dict)]) == requests
+
+
+def test_a_missing_key_is_named_before_anything_is_asked(monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(ValueError, match="environment variable NO_SUCH_KEY is empty"):
+        HintEndpoint(OpenAIWriterConfig(model="m", api_key_env="NO_SUCH_KEY"))
