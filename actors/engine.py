@@ -21,7 +21,8 @@ from actors.models import (
     choose_threads,
     resolve_model,
 )
-from actors.vllm_backend import ApartBackend, Backend, InsideBackend
+from actors.tokenizer import load_tokenizer
+from actors.vllm_backend import ApartBackend, Backend, InsideBackend, sampling_params
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,12 @@ class Engine:
         self._config, self._folder = config, resolve_model(config.model)
         self._device = _device(config)
         self._merge = config.adapters == "merge" or (config.adapters == "auto" and self._device == "cpu")
-        self._tokenizer = _load_tokenizer(self._folder)
+        self._tokenizer = load_tokenizer(self._folder)
         self._dtype = _dtype(config, self._folder, self._device)
         self._max_len = config.max_model_len or _context_length(self._folder, self._device)
         kind = InsideBackend if self._device == "cpu" else ApartBackend
         self._backend: Backend = kind(**self._engine_args())
+        self._known_stops: dict[tuple[str, ...], list[int] | None] = {}
         self._loaded: str | None = None
         self._running = 0
         self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
@@ -109,20 +111,21 @@ class Engine:
             raise PromptTooLongError(
                 f"the prompt has {len(prompt_ids)} tokens, the engine's context {self._max_len}"
             )
+        stop_ids = self._stop_ids(sampling.stop)
         lora = await self._enter(adapter)
         try:
-            answer = await self._backend.generate(prompt_ids, sampling, lora)
+            answer = await self._backend.generate(prompt_ids, sampling_params(sampling, stop_ids), lora)
         finally:
             await self._leave()
         self._calls += 1
         self._prompt_tokens += len(prompt_ids)
         self._cached_tokens += answer.cached_tokens
-        self._completion_tokens += answer.completion_tokens
+        self._completion_tokens += len(answer.token_ids)
         return Completion(
-            text=answer.text,
+            text=answer.text if stop_ids is None else self._text(answer.token_ids, sampling.stop),
             prompt_tokens=len(prompt_ids),
             cached_tokens=answer.cached_tokens,
-            completion_tokens=answer.completion_tokens,
+            completion_tokens=len(answer.token_ids),
             finish_reason=answer.finish_reason,
         )
 
@@ -135,6 +138,24 @@ class Engine:
         )
         # The template writes every special token itself.
         return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _stop_ids(self, stop: tuple[str, ...]) -> list[int] | None:
+        """The tokens that hold a stop of one ASCII character: such a stop never lies across two tokens. None: a stop is longer.
+
+        vLLM then need not turn tokens into text at every step, and only our own reading of the tokenizer counts.
+        """
+        if stop not in self._known_stops:
+            simple = all(len(text) == 1 and text.isascii() for text in stop)
+            pieces = (
+                [self._tokenizer.decode([index]) for index in range(len(self._tokenizer))] if simple else []
+            )
+            holding = [index for index, piece in enumerate(pieces) if any(text in piece for text in stop)]
+            self._known_stops[stop] = holding if simple else None
+        return self._known_stops[stop]
+
+    def _text(self, token_ids: Sequence[int], stop: tuple[str, ...]) -> str:
+        text = self._tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text[: min((text.find(mark) for mark in stop if mark in text), default=len(text))]
 
     async def reset_cache(self) -> None:
         """Forget every prompt, so that a measurement starts cold."""
@@ -289,9 +310,3 @@ def _context_length(folder: str, device: str) -> int:
     stated = json.loads((Path(folder) / "config.json").read_text()).get("max_position_embeddings", 2048)
     # A long context costs KV cache at start-up; episodes of text games stay far below this.
     return min(stated, 8192 if device == "cpu" else 32768)
-
-
-def _load_tokenizer(folder: str) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder)

@@ -10,7 +10,7 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,13 +24,14 @@ class Answer:
     """One finished request."""
 
     text: str
+    """"" where the request asked for token ids only."""
+    token_ids: tuple[int, ...]
     cached_tokens: int
-    completion_tokens: int
     finish_reason: str
 
 
 class Backend(Protocol):
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, lora: Any | None) -> Answer: ...
+    async def generate(self, prompt_ids: list[int], params: Any, lora: Any | None) -> Answer: ...
 
     async def reload(self, folder: str) -> None:
         """Swap the weights for those of a checkpoint of the same shapes; the caller sees to it that nothing is running."""
@@ -41,7 +42,8 @@ class Backend(Protocol):
     def shutdown(self) -> None: ...
 
 
-def sampling_params(sampling: Sampling) -> Any:
+def sampling_params(sampling: Sampling, stop_ids: Sequence[int] | None) -> Any:
+    """`stop_ids`: tokens that end the reply in the place of `sampling.stop`; the caller then turns ids into text."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -49,7 +51,9 @@ def sampling_params(sampling: Sampling) -> Any:
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_tokens=sampling.max_tokens,
-        stop=list(sampling.stop),
+        stop=list(sampling.stop) if stop_ids is None else None,
+        stop_token_ids=stop_ids,
+        detokenize=stop_ids is None,
         # A seed keeps a generator per request, which greedy decoding does not need.
         seed=sampling.seed if sampling.temperature > 0 else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
@@ -61,7 +65,7 @@ def _answer(output: Any) -> Answer:
     return Answer(
         text=completion.text,
         cached_tokens=output.num_cached_tokens or 0,
-        completion_tokens=len(completion.token_ids),
+        token_ids=tuple(completion.token_ids),
         finish_reason=str(completion.finish_reason),
     )
 
@@ -79,10 +83,10 @@ class InsideBackend:
         self._thread = threading.Thread(target=self._drive, name="vllm-core", daemon=True)
         self._thread.start()
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, lora: Any | None) -> Answer:
+    async def generate(self, prompt_ids: list[int], params: Any, lora: Any | None) -> Answer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        request, params = str(next(self._ids)), sampling_params(sampling)
+        request = str(next(self._ids))
 
         def submit() -> None:
             self._waiting[request] = (loop, future)
@@ -168,8 +172,8 @@ class ApartBackend:
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args))
         self._ids = itertools.count()
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling, lora: Any | None) -> Answer:
-        request, params = str(next(self._ids)), sampling_params(sampling)
+    async def generate(self, prompt_ids: list[int], params: Any, lora: Any | None) -> Answer:
+        request = str(next(self._ids))
         last = None
         async for output in self._llm.generate(
             {"prompt_token_ids": prompt_ids}, params, request, lora_request=lora

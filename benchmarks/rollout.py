@@ -238,16 +238,18 @@ class _Barrier(Generate):
 def _replay_engine():
     """An engine that can be given recorded chats without anybody around it."""
     from actors.engine import Engine
+    from actors.vllm_backend import sampling_params
 
     class ReplayEngine(Engine):
         async def replay(self, chats, sampling: Sampling, in_flight: int) -> float:
             prompts = [[self.render(chat) for chat in episode] for episode in chats]
+            params = sampling_params(sampling, self._stop_ids(sampling.stop))
             slots = asyncio.Semaphore(in_flight)
 
             async def one(episode) -> None:
                 async with slots:
                     for prompt in episode:
-                        await self._backend.generate(prompt, sampling, None)
+                        await self._backend.generate(prompt, params, None)
 
             began = time.monotonic()
             await asyncio.gather(*(one(episode) for episode in prompts))
