@@ -181,18 +181,19 @@ class StudyRunners:
         from actors.models import resolve_model
         from train.fit import FitJob, fit_many
 
-        # The engine's memory and cores are the trainer's now.
-        self.close()
+        if self._fleet is not None and any(info.device != "cpu" for info in self._fleet.infos.values()):
+            # The GPUs' memory is the trainer's now; an idle engine on CPU costs less than starting it again.
+            self.close()
         jobs = [
             FitJob(
-                name=stage.name,
+                name=folder.name,
                 rows=store.folder(stage.inputs["rows"]) / "tokens.parquet",
                 seed=stage.config["seed"],
-                out_dir=folder,
             )
             for stage, folder in stages
         ]
-        results = fit_many(jobs, self.config.train, model=str(resolve_model(self.config.model.model)))
+        model = str(resolve_model(self.config.model.model))
+        results = fit_many(self.config.train, model=model, jobs=jobs, out_dir=store.root)
         return [{"steps": r.steps, "tokens": r.tokens, "loss": r.final_loss} for r in results]
 
 
