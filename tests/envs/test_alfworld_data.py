@@ -182,7 +182,7 @@ def test_a_damaged_game_file_names_itself_and_is_skipped_when_asked(tmp_path):
     broken.write_bytes(broken.read_bytes()[:900])
     (tmp_path / row(3).path / "game.tw-pddl").write_text("<html>not found</html>")
     config = AlfworldConfig(games=games)
-    with pytest.raises(EnvError, match="trial_T2/game.tw-pddl is truncated"):
+    with pytest.raises(EnvError, match=r"trial_T2/game\.tw-pddl is truncated"):
         list_tasks(config)
     assert [task.id for task in list_tasks(config.model_copy(update={"skip_bad": True}))] == [row(1).path]
 
@@ -374,7 +374,7 @@ def test_a_broken_download_is_taken_up_where_it_stopped(small_release, tmp_path,
         headers = {"Content-Length": str(len(body))}
         if len(asked) < 3:
             return httpx.Response(206 if start else 200, headers=headers, stream=BreakingOff(body))
-        return httpx.Response(206 if start else 200, headers=headers, content=body)
+        return httpx.Response(206 if start else 200, headers=headers, stream=httpx.ByteStream(body))
 
     def stream(method, url, **kwargs):
         kwargs.pop("follow_redirects")
@@ -474,7 +474,7 @@ def test_traces_of_missing_games_and_damaged_files_are_told(tmp_path):
     report = check_traces(Path(write_lines(tmp_path / "t.jsonl", json.dumps(record("train/a/b")))), games)
     assert report.missing == ("train/a/b",) and not report.ok
     for text in ('{"game": "x"', '{"game": "x"}', "[]"):
-        with pytest.raises(EnvError, match="bad.jsonl"):
+        with pytest.raises(EnvError, match=r"bad\.jsonl"):
             check_traces(Path(write_lines(tmp_path / "bad.jsonl", text)), games)
     with pytest.raises(EnvError, match="no traces"):
         check_traces(tmp_path / "nowhere", games)
