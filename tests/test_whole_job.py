@@ -48,19 +48,33 @@ kind = "diagnostician"
 def offbook(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-m", "distill.cli", *arguments]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.run(program, cwd=cwd, env=environment, capture_output=True, text=True, check=check, timeout=280)
+    return subprocess.run(
+        program, cwd=cwd, env=environment, capture_output=True, text=True, check=check, timeout=280
+    )
 
 
 def episodes(out: Path) -> dict[str, Trajectory]:
     """Every trajectory of every stage by its id."""
-    rows = [row for path in out.glob("store/rollout-*/trajectories.parquet") for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row
+        for path in out.glob("store/rollout-*/trajectories.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ]
     return {row["id"]: from_row(row) for row in rows}
 
 
 def timeless(trajectory: Trajectory) -> tuple:
     """What a replay must reproduce: everything but times and what happened to lie in the cache."""
     turns = tuple((t.reply, t.action, t.executed, t.observation, t.valid, t.reward) for t in trajectory.turns)
-    return (trajectory.task, trajectory.seed, trajectory.hints, trajectory.opening, turns, trajectory.end, trajectory.score)
+    return (
+        trajectory.task,
+        trajectory.seed,
+        trajectory.hints,
+        trajectory.opening,
+        turns,
+        trajectory.end,
+        trajectory.score,
+    )
 
 
 @pytest.mark.ray
@@ -71,7 +85,10 @@ def test_a_study_runs_reports_and_is_cached(tmp_path):
     arms = {arm["name"]: arm for arm in results["arms"]}
     assert {name: arm["n"] for name, arm in arms.items()} == {"base": 30, "teacher": 30, "teacher_random": 30}
     assert arms["teacher"]["success_rate"] > arms["base"]["success_rate"]
-    assert {(row["a"], row["b"]) for row in results["comparisons"]} >= {("teacher", "base"), ("teacher", "teacher_random")}
+    assert {(row["a"], row["b"]) for row in results["comparisons"]} >= {
+        ("teacher", "base"),
+        ("teacher", "teacher_random"),
+    }
     page = (tmp_path / "runs/scripted/report/report.html").read_text()
     assert results["panel"]["sha256"][:12] in page
     began = time.monotonic()
@@ -94,7 +111,11 @@ def test_kill_9_at_any_moment_changes_no_episode(tmp_path):
     kills = 0
     for patience in (4, 7, 5, 9, 6, 11, 8):
         process = subprocess.Popen(
-            program, cwd=tmp_path / "broken", env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            program,
+            cwd=tmp_path / "broken",
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             process.wait(patience)

@@ -1,0 +1,107 @@
+"""What a study is made of: stages, what they share, and what its settings must not be."""
+
+import pytest
+from pydantic import ValidationError
+
+from distill.config import StudyConfig
+from distill.study import plan_stages
+from distill.task_choice import balanced, choose_panel
+from envs.config import ScriptedConfig
+from envs.registry import list_tasks
+
+ENV = {"name": "scripted", "num_tasks": 100}
+
+
+def study(**changes) -> StudyConfig:
+    settings = {
+        "name": "s",
+        "env": ENV,
+        "tasks": {"train": 20, "test": 10},
+        "agent": {"prompt": "brief"},
+        "model": {"kind": "scripted"},
+        "writer": {"kind": "diagnostician"},
+    }
+    return StudyConfig.model_validate(settings | changes)
+
+
+def keys(config: StudyConfig) -> dict[str, str]:
+    return {stage.name: stage.key for stage in plan_stages(config).stages}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if after.get(name) != before[name]}
+
+
+def test_every_stage_comes_after_its_inputs_and_all_arms_are_evaluated():
+    stages = plan_stages(study(seeds=[0, 1])).stages
+    seen: set[str] = set()
+    for stage in stages:
+        assert {source.key for source in stage.inputs.values()} <= seen
+        seen.add(stage.key)
+    evaluated = [stage.name for stage in stages if stage.name.startswith("eval-")]
+    assert len(evaluated) == 12 and len({stage.key for stage in stages}) == len(stages)
+
+
+def test_only_what_a_setting_decides_gets_a_new_key():
+    before = keys(study())
+    assert changed(before, keys(study(name="other", note="x", rollout={"num_hosts": 2}))) == set()
+    assert changed(before, keys(study(budget={"turn_timeout_s": 5}))) == set()
+    fits = {name for name in before if name.startswith("fit-")}
+    students = {"eval-baseline-s0", "eval-distill-s0", "eval-best_of_2-s0"}
+    assert changed(before, keys(study(train={"lr": 0.5}))) == fits | students
+    by_hints = {"train-teacher", "rows-distill", "fit-distill-s0", "eval-distill-s0", "eval-teacher-s0"}
+    assert changed(before, keys(study(retriever={"k": 1}))) == by_hints | {"eval-teacher_random-s0"}
+    evaluations = {name for name in before if name.startswith("eval-")}
+    assert changed(before, keys(study(sampling={"eval": {"temperature": 0.5}}))) == evaluations
+    assert changed(before, keys(study(tasks={"train": 21, "test": 10}))) == set(before)
+
+
+def test_a_wider_study_shares_the_stages_of_a_narrower_one():
+    narrow, wide = keys(study(arms=["base", "teacher"])), keys(study(seeds=[0, 1, 2]))
+    assert narrow.items() <= wide.items()
+    assert not any(name.startswith(("fit", "rows", "train-teacher")) for name in narrow)
+
+
+def test_controls_differ_from_what_they_control_only_in_what_they_should():
+    plan = plan_stages(study())
+    teacher, random = plan.evaluations["teacher", 0].config, plan.evaluations["teacher_random", 0].config
+    differing = {key for key in teacher if teacher[key] != random[key]}
+    assert differing == {"arm", "retriever"}
+    assert random["retriever"] | {"name": "bm25"} == teacher["retriever"]
+    base, reroll = plan.train_rollouts["base"].config, plan.train_rollouts["reroll"].config
+    assert {key for key in base if base[key] != reroll[key]} == {"arm", "seed"}
+    assert [source.name for source in plan.datasets["best_of_2"].inputs.values()] == [
+        "train-base",
+        "train-reroll",
+    ]
+
+
+def test_tasks_are_balanced_over_kinds_and_do_not_depend_on_the_order_of_the_listing():
+    tasks = list_tasks(ScriptedConfig(num_tasks=100), "train")
+    chosen = balanced(tasks, 12, "train")
+    assert chosen == balanced(tasks[::-1], 12, "train")
+    counts = [sum(task.kind == kind for task in chosen) for kind in {task.kind for task in tasks}]
+    assert sum(counts) == 12 and max(counts) - min(counts) <= 1
+
+
+def test_more_tasks_than_there_are_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match=r"asked for 5000 tasks of split 'train' but the data holds \d+"):
+        choose_panel("p", 5000, "train", ScriptedConfig(num_tasks=100))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [0, 0]}, "different numbers"),
+        ({"seeds": []}, "one or more"),
+        ({"arms": ["teacher"]}, "must hold 'base'"),
+        ({"arms": ["base", "base"]}, "twice"),
+        ({"generate": {"train": 4, "test": 2}}, "remove the .generate. table"),
+        ({"env": {"name": "alfworld"}}, "name a folder of games or generate them"),
+        ({"model": {"kind": "openai", "model": "m"}}, "cannot serve"),
+        ({"name": "Not a name"}, "pattern"),
+    ],
+)
+def test_settings_that_make_no_study_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        study(**changes)
