@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.chat import Completion, GenerateError, Message, PromptTooLongError, Sampling
@@ -23,9 +23,16 @@ class OpenAIChat:
     """A `Generate`. The key is read from the environment at the first call and never stored in a record or a message."""
 
     def __init__(
-        self, config: EndpointConfig, *, base_delay_s: float = 0.5, max_delay_s: float = 20.0
+        self,
+        config: EndpointConfig,
+        *,
+        response_format: Mapping[str, Any] | None = None,
+        base_delay_s: float = 0.5,
+        max_delay_s: float = 20.0,
     ) -> None:
+        """`response_format` goes to the server as it is, such as a JSON schema that replies must hold to; None leaves it out."""
         self._config = config
+        self._response_format = response_format
         self._base_delay_s, self._max_delay_s = base_delay_s, max_delay_s
         self._client: Any = None
         self._jitter = random.Random()
@@ -66,6 +73,7 @@ class OpenAIChat:
                 max_tokens=sampling.max_tokens,
                 stop=list(sampling.stop) or openai.omit,
                 seed=openai.omit if sampling.seed is None else sampling.seed,
+                response_format=openai.omit if self._response_format is None else dict(self._response_format),
                 timeout=max(timeout_s, 0.001),
             )
         except openai.APIStatusError as error:

@@ -40,7 +40,8 @@ class OpenAIWriterConfig(_Frozen):
     """A longer episode is cut in its middle, never at its end; the cut is marked in the prompt."""
     concurrency: int = Field(default=8, ge=1)
     """Calls in flight."""
-    timeout_s: float = Field(default=60.0, gt=0)
+    timeout_s: float = Field(default=120.0, gt=0)
+    """One call with all its tries."""
     max_attempts: int = Field(default=4, ge=1)
     """Tries of one call against a failing endpoint."""
     reasks: int = Field(default=1, ge=0)
@@ -50,7 +51,7 @@ class OpenAIWriterConfig(_Frozen):
     usd_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
     json_schema: bool = True
-    """Ask the server to hold to the JSON schema; False for servers that do not know `response_format`."""
+    """Ask the server to hold to the JSON schema; False for servers that answer HTTP 400 to `response_format`."""
 
 
 WriterConfig = Annotated[DiagnosticianConfig | OpenAIWriterConfig, Field(discriminator="kind")]

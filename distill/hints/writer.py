@@ -17,7 +17,7 @@ from actors.trajectory import EndReason, Trajectory
 from distill.hints.call_cache import CallCache, call_key
 from distill.hints.config import DiagnosticianConfig, OpenAIWriterConfig, WriterConfig
 from distill.hints.diagnostician import diagnose_all
-from distill.hints.endpoint import HintEndpoint
+from distill.hints.endpoint import hint_endpoint
 from distill.hints.hint import HINT_SCHEMA, Hint, to_row
 from distill.hints.lint import MAX_CHARS
 from distill.hints.reply import Reading, read_reply
@@ -85,7 +85,7 @@ def write_hints(
         hints = diagnose_all(ordered, config)
         summary = WriterSummary(writer=config.kind, num_failures=len(ordered))
     else:
-        writer = ModelWriter(config, out_dir / CALLS, generate or HintEndpoint(config))
+        writer = ModelWriter(config, out_dir / CALLS, generate or hint_endpoint(config))
         hints = asyncio.run(_write_all(ordered, writer))
         summary = writer.summary
         summary.num_failures = len(ordered)
