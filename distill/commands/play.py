@@ -41,7 +41,10 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="ID", help="a task's id or a part of it (default: one by --seed)")
     parser.add_argument("--split", choices=("train", "dev", "test"), help="choose from this split only")
     parser.add_argument(
-        "--seed", metavar="N", type=int, help="chooses the task (default: another one each time)"
+        "--seed",
+        metavar="N",
+        type=int,
+        help="chooses the task (default: another one each time, whose seed is shown)",
     )
     parser.add_argument("--list", action="store_true", help="list the tasks instead of playing")
 
@@ -52,21 +55,24 @@ def run(args: argparse.Namespace) -> int:
     from envs.registry import list_tasks, open_env
 
     out = console()
+    seed = random.randrange(10**6) if args.seed is None else args.seed
     with ExitStack() as stack:
-        config = _env_config(args, stack)
+        config = _env_config(args, stack, seed)
         tasks = list_tasks(config, args.split)
         if args.list:
             for task in tasks:
                 print(f"{task.id}\t{task.kind}\t{task.goal}")
             return EXIT_OK
-        task = choose_task(tasks, args.task, args.seed)
+        task = choose_task(tasks, args.task, seed)
         env = open_env(config)
         stack.callback(env.close)
-        play(env, task, ask_terminal, out, seed=args.seed or 0)
+        play(env, task, ask_terminal, out, seed=seed)
+        if args.task is None:
+            out.print(f"--seed {seed} plays it again", style="dim")
     return EXIT_OK
 
 
-def choose_task(tasks: "list[Task]", wanted: str | None, seed: int | None) -> "Task":
+def choose_task(tasks: "list[Task]", wanted: str | None, seed: int) -> "Task":
     """The task of that id, the only one whose id holds it, or one drawn by `seed`."""
     if not tasks:
         raise ValueError("there is no task to play in these games; see `offbook data`")
@@ -87,7 +93,7 @@ def choose_task(tasks: "list[Task]", wanted: str | None, seed: int | None) -> "T
     )
 
 
-def _env_config(args: argparse.Namespace, stack: ExitStack) -> "EnvConfig":
+def _env_config(args: argparse.Namespace, stack: ExitStack, seed: int) -> "EnvConfig":
     from envs.config import AlfworldConfig, ScriptedConfig
 
     if args.env == "scripted":
@@ -97,14 +103,13 @@ def _env_config(args: argparse.Namespace, stack: ExitStack) -> "EnvConfig":
     for folder in DEFAULT_GAMES:
         if folder.is_dir():
             return AlfworldConfig(games=str(folder))
-    return AlfworldConfig(games=str(_households(stack, args.seed)))
+    return AlfworldConfig(games=str(_households(stack, seed)))
 
 
-def _households(stack: ExitStack, seed: int | None) -> Path:
+def _households(stack: ExitStack, seed: int) -> Path:
     """A few new games in a temporary folder, so that playing needs no download."""
     from envs.alfworld.generate import generate_splits
 
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="offbook-play-")))
-    drawn = random.randrange(10**6) if seed is None else seed
-    generate_splits(folder, seed=drawn, train=_NUM_HOUSEHOLDS, test=_NUM_HOUSEHOLDS)
+    generate_splits(folder, seed=seed, train=_NUM_HOUSEHOLDS, test=_NUM_HOUSEHOLDS)
     return folder

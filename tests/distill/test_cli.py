@@ -196,15 +196,15 @@ def tasks(*ids: str) -> list[Task]:
 
 def test_task_is_chosen_by_a_part_of_its_id_that_fits_one():
     some = tasks("a/apple-1", "a/apple-12", "b/pan-3")
-    assert choose_task(some, "pan", None).id == "b/pan-3"
-    assert choose_task(some, "a/apple-1", None).id == "a/apple-1"
-    assert choose_task(some, "e/b/pan-3", None).id == "b/pan-3"
+    assert choose_task(some, "pan", 0).id == "b/pan-3"
+    assert choose_task(some, "a/apple-1", 0).id == "a/apple-1"
+    assert choose_task(some, "e/b/pan-3", 0).id == "b/pan-3"
     with pytest.raises(ValueError, match="fits 2 tasks"):
-        choose_task(some, "apple", None)
+        choose_task(some, "apple", 0)
     with pytest.raises(ValueError, match="the nearest is b/pan-3"):
-        choose_task(some, "b/pan-4", None)
+        choose_task(some, "b/pan-4", 0)
     with pytest.raises(ValueError, match="no task to play"):
-        choose_task([], None, None)
+        choose_task([], None, 0)
 
 
 def test_task_is_drawn_by_seed():
