@@ -44,7 +44,11 @@ class EngineConfig(_Frozen):
     """A folder with a checkpoint, a Hugging Face id, or `pocket` for the model that ships with Offbook."""
     replicas: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    core: Literal["auto", "inside", "apart"] = "auto"
+    """`inside`: vLLM's core in a thread of the engine's process, ready in seconds; `apart`: `AsyncLLM` with a process for the core;
+    `auto`: inside on CPU, apart on a GPU."""
     dtype: str = "auto"
+    """`auto`: the checkpoint's own on a GPU; float32 on a CPU without instructions for bfloat16."""
     max_model_len: int | None = None
     max_num_seqs: int = Field(default=64, ge=1)
     threads: int | None = Field(default=None, ge=1)

@@ -67,7 +67,7 @@ class Engine:
         self._tokenizer = load_tokenizer(self._folder)
         self._dtype = _dtype(config, self._folder, self._device)
         self._max_len = config.max_model_len or _context_length(self._folder, self._device)
-        kind = InsideBackend if self._device == "cpu" else ApartBackend
+        kind = InsideBackend if _core(config) == "inside" else ApartBackend
         self._backend: Backend = kind(**self._engine_args())
         self._known_stops: dict[tuple[str, ...], list[int] | None] = {}
         self._loaded: str | None = None
@@ -256,7 +256,7 @@ def engine_environment(config: EngineConfig, model_folder: str, cores: int) -> d
             "MKL_NUM_THREADS": str(threads),
             # Binding threads to cores makes two engines fight for the same ones.
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0" if _core(config) == "inside" else "1",
         }
     return environment
 
@@ -292,6 +292,12 @@ def _device(config: EngineConfig) -> str:
     # Asked of the driver's files, not of torch: importing torch takes seconds and this runs in the driver too.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
     return "cuda" if Path("/dev/nvidiactl").exists() and visible != "" else "cpu"
+
+
+def _core(config: EngineConfig) -> str:
+    if config.core != "auto":
+        return config.core
+    return "inside" if _device(config) == "cpu" else "apart"
 
 
 def _dtype(config: EngineConfig, folder: str, device: str) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.agents import make_agent
 from actors.config import (
     AgentConfig,
     BudgetConfig,
@@ -26,36 +25,18 @@ from actors.config import (
     SamplingConfig,
     ScriptedModelConfig,
 )
-from actors.driver import Driver, Host, Progress, RolloutError
-from actors.episode import EpisodeSpec, episode_id
+from actors.driver import Host, Progress, RolloutError
+from actors.episode import EpisodeSpec
+from actors.job import Job, RolloutSummary
 from actors.models import ModelError, check_adapter, resolve_model
-from actors.player import Ended, EpisodePlayer, Lost, Models, PlayConfig, open_model, play_order
-from actors.retry import Breaker, RetryPolicy
-from actors.store import EpisodeFile, finalise, finished_ids, read_finished
-from actors.trajectory import EndReason, Trajectory
+from actors.player import Ended, EpisodePlayer, Lost, Models, open_model
+from actors.store import EpisodeFile
+from actors.trajectory import Trajectory
 from envs.config import EnvConfig
 
 log = logging.getLogger(__name__)
 
-ERRORS_IN_A_ROW = 16
-"""Episodes given up one after the other that stop a rollout."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutSummary:
-    """Of all episodes in the folder; `played`, `retries` and `seconds` are of this call."""
-
-    episodes: int
-    successes: int
-    errors: int
-    turns: int
-    steps: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    played: int
-    retries: int
-    seconds: float
+_HOST_PATIENCE_S = 300.0
 
 
 class Fleet:
@@ -153,7 +134,7 @@ def rollout(
     Raises `RolloutError` when it cannot go on and `ModelError` for a model or adapter that does not fit; episodes that
     ended before stay in `out_dir`.
     """
-    job = _Job(
+    job = Job(
         specs,
         env=env,
         agent=agent,
@@ -165,7 +146,7 @@ def rollout(
     )
     own = Fleet(model) if fleet is None else fleet
     try:
-        own.check_adapters(specs)
+        own.check_adapters(job.owed)
         if job.owed:
             asyncio.run(_play_on_hosts(job, own, progress))
     finally:
@@ -188,7 +169,7 @@ def rollout_local(
     progress: Callable[[Progress], None] | None = None,
 ) -> RolloutSummary:
     """The same without Ray, in this process; `models` replaces the configured model."""
-    job = _Job(
+    job = Job(
         specs,
         env=env,
         agent=agent,
@@ -203,82 +184,6 @@ def rollout_local(
     return job.finish()
 
 
-class _Job:
-    """What is asked for, what is owed, and what is left when it is done."""
-
-    def __init__(
-        self,
-        specs: Sequence[EpisodeSpec],
-        *,
-        env: EnvConfig,
-        agent: AgentConfig,
-        model: ModelConfig,
-        budget: BudgetConfig,
-        sampling: SamplingConfig,
-        config: RolloutConfig,
-        out_dir: Path,
-    ) -> None:
-        self.config, self.out_dir, self.budget, self.model = config, out_dir, budget, model
-        self.agent_name = make_agent(agent, env.name).name
-        ids = [episode_id(spec, self.agent_name, model.model) for spec in specs]
-        if len(set(ids)) != len(ids):
-            twice = next(spec for spec, id_ in zip(specs, ids, strict=True) if ids.count(id_) > 1)
-            raise ValueError(
-                f"episode {twice.task.key} of arm {twice.arm!r} with seed {twice.seed} is asked for twice; give each a seed of its own"
-            )
-        finished = finished_ids(out_dir)
-        owed = [spec for spec, id_ in zip(specs, ids, strict=True) if id_ not in finished]
-        self.owed = play_order(owed, _turns_by_kind(out_dir) if finished else {})
-        self.play = PlayConfig(
-            env=env,
-            agent=agent,
-            model=model,
-            budget=budget,
-            sampling=sampling,
-            slots=config.slots_per_host,
-            flush_every_s=config.flush_every_s,
-        )
-        self.retries, self._began = 0, time.monotonic()
-        log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)
-
-    def driver(self, specs: Sequence[EpisodeSpec], progress: Callable[[Progress], None] | None) -> Driver:
-        return Driver(
-            specs,
-            agent_name=self.agent_name,
-            model_name=self.model.model,
-            policy=RetryPolicy(max_retries=self.config.max_retries),
-            # A handful of episodes that all fail say the same as a long row of them.
-            breaker=Breaker(min(ERRORS_IN_A_ROW, max(2, len(specs)))),
-            stall_s=max(300.0, 4 * self.budget.turn_timeout_s),
-            progress=progress,
-        )
-
-    @property
-    def in_flight(self) -> int:
-        # More than the slots: the next episode is there when one ends, and those waiting for the disk hold nobody up.
-        return self.config.slots_per_host + max(4, self.config.slots_per_host // 2)
-
-    def finish(self) -> RolloutSummary:
-        self.out_dir.mkdir(parents=True, exist_ok=True)
-        finalise(self.out_dir)
-        trajectories = read_finished(self.out_dir)
-        summary = RolloutSummary(
-            episodes=len(trajectories),
-            successes=sum(t.success for t in trajectories),
-            errors=sum(t.end == EndReason.ERROR for t in trajectories),
-            turns=sum(len(t.turns) for t in trajectories),
-            steps=sum(t.num_steps for t in trajectories),
-            prompt_tokens=sum(t.prompt_tokens for t in trajectories),
-            cached_tokens=sum(t.cached_tokens for t in trajectories),
-            completion_tokens=sum(t.completion_tokens for t in trajectories),
-            played=len(self.owed),
-            retries=self.retries,
-            seconds=time.monotonic() - self._began,
-        )
-        log.info("%s: %s", self.out_dir, summary)
-        return summary
-
-
 class _RayHost:
     """A host process: replaced after enough episodes, and waited for when it was killed."""
 
@@ -286,6 +191,7 @@ class _RayHost:
         self.name = name
         self._start, self._recycle_after = start, recycle_after
         self._actor, self._played, self._playing = start(), 0, 0
+        self._is_down = False
         self._changed = asyncio.Condition()
 
     async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
@@ -293,6 +199,7 @@ class _RayHost:
         try:
             return await self._actor.play.remote(spec, lost)
         except RayActorError as error:
+            self._is_down = True
             return Lost(reason=f"{self.name} died: {type(error).__name__}", retryable=True)
         finally:
             async with self._changed:
@@ -300,17 +207,18 @@ class _RayHost:
                 self._changed.notify_all()
 
     async def record(self, trajectory: Trajectory) -> None:
-        for _ in range(100):
+        while True:
+            await self._await_return()
             try:
                 return await self._actor.record.remote(trajectory)
             except RayActorError:
-                await asyncio.sleep(0.5)
-        raise RolloutError(f"{self.name} does not come back; see Ray's logs for what kills it")
+                self._is_down = True
 
     def kill(self) -> None:
         ray.kill(self._actor)
 
     async def _check_in(self) -> None:
+        await self._await_return()
         async with self._changed:
             if self._played >= self._recycle_after:
                 await self._changed.wait_for(lambda: self._playing == 0 or self._played < self._recycle_after)
@@ -319,6 +227,21 @@ class _RayHost:
                 self._actor, self._played = self._start(), 0
             self._played += 1
             self._playing += 1
+
+    async def _await_return(self) -> None:
+        """Ray starts a killed actor again; giving it episodes before would lose them at once, try after try."""
+        until = time.monotonic() + _HOST_PATIENCE_S
+        while self._is_down:
+            try:
+                await self._actor.pid.remote()
+            except RayActorError as error:
+                if time.monotonic() > until:
+                    raise RolloutError(
+                        f"{self.name} does not come back ({type(error).__name__}); see Ray's logs for what kills it"
+                    ) from error
+                await asyncio.sleep(0.2)
+            else:
+                self._is_down = False
 
 
 @dataclass(slots=True)
@@ -333,7 +256,7 @@ class _LocalHost:
         await self.player.record(trajectory)
 
 
-async def _play_on_hosts(job: _Job, fleet: Fleet, progress: Callable[[Progress], None] | None) -> None:
+async def _play_on_hosts(job: Job, fleet: Fleet, progress: Callable[[Progress], None] | None) -> None:
     from actors.env_host import host_actor
     from actors.writer import writer_actor
 
@@ -356,7 +279,7 @@ async def _play_on_hosts(job: _Job, fleet: Fleet, progress: Callable[[Progress],
         ray.kill(writer)
 
 
-async def _play_here(job: _Job, models: Models, progress: Callable[[Progress], None] | None) -> None:
+async def _play_here(job: Job, models: Models, progress: Callable[[Progress], None] | None) -> None:
     file = EpisodeFile(job.out_dir)
 
     async def write(lines: list[str]) -> None:
@@ -371,7 +294,7 @@ async def _play_here(job: _Job, models: Models, progress: Callable[[Progress], N
 
 
 async def _drive(
-    job: _Job,
+    job: Job,
     specs: Sequence[EpisodeSpec],
     hosts: Sequence[Host],
     progress: Callable[[Progress], None] | None,
@@ -414,13 +337,6 @@ def _phases(specs: Sequence[EpisodeSpec], *, apart: bool) -> list[list[EpisodeSp
     for spec in specs:
         by_adapter.setdefault(spec.adapter, []).append(spec)
     return list(by_adapter.values())
-
-
-def _turns_by_kind(folder: Path) -> dict[str, float]:
-    turns: dict[str, list[int]] = {}
-    for trajectory in read_finished(folder):
-        turns.setdefault(trajectory.task.kind, []).append(len(trajectory.turns))
-    return {kind: sum(counts) / len(counts) for kind, counts in turns.items()}
 
 
 def _require_cpus(needed: int, what: str, patience_s: float = 30.0) -> None:

@@ -89,8 +89,12 @@ class InsideBackend:
         request = str(next(self._ids))
 
         def submit() -> None:
-            self._waiting[request] = (loop, future)
-            self._engine.add_request(request, {"prompt_token_ids": prompt_ids}, params, lora_request=lora)
+            try:
+                self._engine.add_request(request, {"prompt_token_ids": prompt_ids}, params, lora_request=lora)
+            except Exception as error:  # noqa: BLE001 - a request that is refused must not end the others
+                loop.call_soon_threadsafe(_settle, future, error)
+            else:
+                self._waiting[request] = (loop, future)
 
         self._inbox.put(submit)
         try:
