@@ -173,7 +173,9 @@ def load_base(model: str, dtype: str, *, device: Any = None) -> Any:
     """The base model, where it was read to unless a device is named (weights spread by ZeRO-3 stay as they are)."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
     return loaded if device is None else loaded.to(device)
 

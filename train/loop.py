@@ -7,6 +7,7 @@ the rows are what they are.
 import gc
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -64,8 +65,10 @@ def train_worker(settings: WorkerSettings) -> None:
 def train_jobs(settings: WorkerSettings, report: Report) -> None:
     torch.set_num_threads(settings.config.threads)
     deepspeed = prepare_deepspeed(settings.config.use_gpu)
+    if settings.config.use_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     for job in settings.jobs:
-        if not (Path(job.folder) / "adapter" / MANIFEST).exists():
+        if _agreed(not (Path(job.folder) / "adapter" / MANIFEST).exists()):
             train_adapter(job, settings, deepspeed, report)
             dist.barrier()
 
@@ -215,14 +218,20 @@ def _resume(engine: Any, job: Job) -> tuple[int, float]:
     """`(next step, seconds spent before)`."""
     folder = Path(job.folder) / "checkpoints"
     latest = folder / LATEST
-    if not latest.exists():
-        return 0, 0.0
-    known = json.loads(latest.read_text())
-    if known["key"] != job.key:
+    known = _agreed(json.loads(latest.read_text()) if latest.exists() else None)
+    if known is None or known["key"] != job.key:
         return 0, 0.0
     engine.load_checkpoint(str(folder), tag=known["tag"], load_module_strict=False)
     logger.info("%s goes on at step %d", job.name, known["step"])
     return known["step"], known["seconds"]
+
+
+def _agreed(value: Any) -> Any:
+    """What the first worker found. On a shared file system the others may see a file later, and would then wait for
+    a step that the first does not take."""
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def _finish(

@@ -8,8 +8,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
-def start_group(settings, *, num_workers: int):
-    """The workers' processes; each ends with exit code 0 when the jobs are done."""
+def start_group(settings: list, *, num_workers: int):
+    """The workers' processes, which do all `settings` in turn; each ends with exit code 0 when they are done."""
     import multiprocessing
 
     with socket.socket() as free:
@@ -17,21 +17,22 @@ def start_group(settings, *, num_workers: int):
         port = free.getsockname()[1]
     spawn = multiprocessing.get_context("spawn")
     workers = [
-        spawn.Process(target=run_worker, args=(settings, rank, num_workers, port)) for rank in range(num_workers)
+        spawn.Process(target=run_worker, args=(settings, rank, num_workers, port))
+        for rank in range(num_workers)
     ]
     for worker in workers:
         worker.start()
     return workers
 
 
-def run_group(settings, *, num_workers: int) -> None:
+def run_group(settings: list, *, num_workers: int) -> None:
     workers = start_group(settings, num_workers=num_workers)
     for worker in workers:
-        worker.join(200)
+        worker.join(280)
     assert [w.exitcode for w in workers] == [0] * num_workers
 
 
-def run_worker(settings, rank: int, num_workers: int, port: int) -> None:
+def run_worker(settings: list, rank: int, num_workers: int, port: int) -> None:
     sys.path.insert(0, str(REPOSITORY))
     os.environ |= {
         "RANK": str(rank),
@@ -46,6 +47,7 @@ def run_worker(settings, rank: int, num_workers: int, port: int) -> None:
     from train.loop import train_jobs
 
     dist.init_process_group("gloo", rank=rank, world_size=num_workers)
-    train_jobs(settings, report=lambda metrics: None)
+    for one in settings:
+        train_jobs(one, report=lambda metrics: None)
     dist.barrier()
     dist.destroy_process_group()

@@ -1,0 +1,188 @@
+"""The worker's loop itself, in this process as a group of one and in spawned groups of two, without Ray."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from group import run_group, start_group
+
+from train.adapter import WEIGHTS
+from train.loop import FAILURE, Job, WorkerSettings
+
+
+def make_job(folder: Path, rows: Path, *, seed: int = 3) -> Job:
+    return Job(
+        name="a", rows=str(rows), folder=str(folder), seed=seed, key=f"key-{seed}", identity={"base": "tiny"}
+    )
+
+
+def settings_for(config, model: Path, folder: Path, rows: Path, **changes) -> WorkerSettings:
+    changed = config.model_copy(update=changes)
+    return WorkerSettings(config=changed, model=str(model), jobs=(make_job(folder, rows),))
+
+
+def curve(folder: Path) -> list[tuple[float, float]]:
+    return [
+        (r["loss"], r["grad_norm"])
+        for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    ]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """`train_jobs` in this process, a group of one."""
+    import torch.distributed as dist
+
+    from train.loop import train_jobs
+
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    store = tmp_path_factory.mktemp("store") / "store"
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield lambda settings, report=lambda metrics: None: train_jobs(settings, report)
+    dist.destroy_process_group()
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        del os.environ[name]
+
+
+@pytest.fixture(scope="module")
+def unbroken(alone, config, tiny_model, rows, tmp_path_factory) -> Path:
+    """A finished run that others are compared with."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    alone(settings_for(config, tiny_model, folder, rows))
+    return folder
+
+
+def test_a_run_learns_and_leaves_a_verified_adapter(unbroken, tiny_model):
+    losses = [loss for loss, _ in curve(unbroken)]
+    manifest = json.loads((unbroken / "adapter" / "adapter.json").read_text())
+
+    assert len(losses) == manifest["steps"] == 6
+    assert sum(losses[3:]) < sum(losses[:3])
+    assert manifest["tokens"] == 2 * sum(12 + 4 * n for n in range(11))
+    assert manifest["seconds"] > 0 and manifest["skipped_rows"] == 0 and manifest["base"] == "tiny"
+    assert sorted(f.name for f in unbroken.iterdir()) == ["adapter", "metrics.jsonl"]
+
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), str(unbroken / "adapter"))
+
+
+@pytest.mark.parametrize("micro_batch_rows", [1, 4])
+def test_the_loss_does_not_depend_on_accumulation(
+    alone, unbroken, config, tiny_model, rows, tmp_path, micro_batch_rows
+):
+    alone(settings_for(config, tiny_model, tmp_path, rows, micro_batch_rows=micro_batch_rows))
+
+    for (loss, norm), (other_loss, other_norm) in zip(curve(tmp_path), curve(unbroken), strict=True):
+        assert loss == pytest.approx(other_loss, rel=1e-4)
+        assert norm == pytest.approx(other_norm, rel=1e-3)
+
+
+def test_the_first_loss_is_the_mean_over_all_tokens_under_loss(unbroken, config, tiny_model, rows):
+    import torch
+
+    from train.adapter import load_base
+    from train.batches import plan_steps, read_rows
+
+    read = read_rows(rows, config)
+    step = plan_steps(read, config, seed=3)[0]
+    model = load_base(str(tiny_model), "float32")
+    losses = []
+    for row in [row for slot in step.cells for cell in slot for row in cell]:
+        ids, labels = (torch.tensor(a.tolist())[None] for a in read.tokens(row))
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, :-1]
+        losses += torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")[
+            labels[0, 1:] != -100
+        ].tolist()
+
+    # The adapter starts without effect, so the first step's loss is the base model's.
+    assert curve(unbroken)[0][0] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_a_run_that_stops_goes_on_as_if_unbroken(alone, unbroken, config, tiny_model, rows, tmp_path):
+    settings = settings_for(config, tiny_model, tmp_path, rows, dropout=0.0)
+    reports = []
+
+    def stop(metrics):
+        reports.append(metrics)
+        if len(reports) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        alone(settings, stop)
+    # What a kill leaves behind: steps past the checkpoint, and a checkpoint that was not finished.
+    with (tmp_path / "metrics.jsonl").open("a") as lost:
+        lost.write('{"step": 99, "epoch": 9, "loss": 0.0, "loss_tokens": 1, "grad_norm": 0.0}\n')
+    (tmp_path / "checkpoints" / "step-000005").mkdir()
+    assert not (tmp_path / "adapter").exists()
+
+    alone(settings)
+
+    assert curve(tmp_path) == curve(unbroken)
+    assert (tmp_path / "adapter" / WEIGHTS).read_bytes() == (unbroken / "adapter" / WEIGHTS).read_bytes()
+
+
+def test_dropout_is_drawn_from_the_position(alone, config, tiny_model, rows, tmp_path):
+    for folder in ("one", "two"):
+        alone(settings_for(config, tiny_model, tmp_path / folder, rows, dropout=0.3, epochs=1))
+
+    assert curve(tmp_path / "one") == curve(tmp_path / "two")
+
+
+def test_an_adapter_that_fails_its_check_is_not_shown(alone, config, tiny_model, rows, tmp_path):
+    # So small a rate that float32 weights stay as they are: nothing is learnt.
+    settings = settings_for(config, tiny_model, tmp_path, rows, lr=1e-60, epochs=1)
+
+    alone(settings)
+
+    assert not (tmp_path / "adapter").exists()
+    assert "every lora_B is zero" in json.loads((tmp_path / FAILURE).read_text())["message"]
+
+
+@pytest.mark.slow
+def test_two_workers_and_every_zero_stage_learn_the_same(unbroken, config, tiny_model, rows, tmp_path):
+    groups = [
+        settings_for(config, tiny_model, tmp_path / f"zero{stage}", rows, num_workers=2, zero_stage=stage)
+        for stage in (1, 2, 3)
+    ]
+    groups.append(
+        settings_for(config, tiny_model, tmp_path / "zero2-micro1", rows, num_workers=2, micro_batch_rows=1)
+    )
+
+    run_group(groups, num_workers=2)
+
+    for settings in groups:
+        folder = Path(settings.jobs[0].folder)
+        for (loss, norm), (other_loss, other_norm) in zip(curve(folder), curve(unbroken), strict=True):
+            assert loss == pytest.approx(other_loss, rel=1e-3), folder
+            assert norm == pytest.approx(other_norm, rel=1e-2), folder
+        assert (folder / "adapter" / WEIGHTS).stat().st_size == (
+            unbroken / "adapter" / WEIGHTS
+        ).stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_two_workers_killed_outright_go_on_as_if_unbroken(config, tiny_model, rows, tmp_path, zero_stage):
+    changes = {"num_workers": 2, "zero_stage": zero_stage, "epochs": 40}
+    broken = settings_for(config, tiny_model, tmp_path / "broken", rows, **changes)
+    whole = settings_for(config, tiny_model, tmp_path / "whole", rows, **changes)
+    workers = start_group([broken], num_workers=2)
+    latest = tmp_path / "broken" / "checkpoints" / "latest.json"
+    deadline = time.monotonic() + 250
+    while not latest.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join()
+    assert latest.exists() and not (tmp_path / "broken" / "adapter").exists()
+
+    run_group([broken, whole], num_workers=2)
+
+    assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
+    one, other = (tmp_path / n / "adapter" / WEIGHTS for n in ("broken", "whole"))
+    assert one.read_bytes() == other.read_bytes()
