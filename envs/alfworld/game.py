@@ -151,6 +151,9 @@ class Game:
             raise EnvError(
                 f"game {path} puts a thing into {error}, which is no receptacle of the game"
             ) from None
+        lost = next((inner for t in rest for inner in t.contents if inner not in names), None)
+        if lost is not None:
+            raise EnvError(f"game {path} has {lost!r} lying in a thing, but it is no thing of the game")
         present = {t.type for t in rest}
         return cls(
             path=path,
@@ -321,7 +324,15 @@ def _read_things(pairs: Mapping[str, list[tuple[str, str]]]) -> list[Thing]:
             tuple(sorted(contents.get(o, none))),
             tuple(sorted(at.get(o, none))),
         )
-        for o in {*types, *inside, *at, *traits}
+        for o in {
+            *types,
+            *inside,
+            *at,
+            *traits,
+            *marks,
+            *contents,
+            *(inner for inner, _ in pairs.get("inreceptacleobject", ())),
+        }
     ]
 
 
