@@ -187,6 +187,20 @@ def _stream(
 
     num_blocks = 1 + sum(file.stat().st_size for file in files) // _BLOCK_BYTES
     with _quiet_ordered_pipeline(num_blocks):
+        if num_blocks == 1:
+            # One block needs one task; listing, reading and sorting by tasks of their own would start a process each.
+            done = ray.data.from_arrow(_read(files)).map_batches(
+                make, batch_format="pyarrow", batch_size=None
+            )
+            blocks = [ray.get(block) for block in done.to_arrow_refs()]
+            whole = pa.concat_tables(
+                [_DONE.empty_table(), *(block.cast(_DONE) for block in blocks if len(block))]
+            )
+            ordered = whole.sort_by([(name, "ascending") for name in _ORDER])
+            yield from _without_repeats(
+                ordered.slice(i, _ROWS_PER_GROUP) for i in range(0, len(ordered), _ROWS_PER_GROUP)
+            )
+            return
         rows = ray.data.read_parquet(
             [str(file) for file in files], override_num_blocks=num_blocks, columns=TRAJECTORY_SCHEMA.names
         )
@@ -194,6 +208,10 @@ def _stream(
         yield from _without_repeats(
             done.sort(_ORDER).iter_batches(batch_size=_ROWS_PER_GROUP, batch_format="pyarrow")
         )
+
+
+def _read(files: Sequence[Path]) -> pa.Table:
+    return pa.concat_tables([pq.read_table(file).select(TRAJECTORY_SCHEMA.names) for file in files])
 
 
 def _without_repeats(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
