@@ -18,6 +18,8 @@ from distill.hints.hint import normalise
 
 CHECKS = ("exact", "normalised", "slots", "run", "fuzzy", "phrase", "block")
 
+_BY_WORDS = frozenset({"normalised", "slots", "run", "fuzzy"})
+
 _MIN_WORDS = 3
 """A hint of fewer words is looked for letter by letter only."""
 _MIN_LITERAL = 4
@@ -83,8 +85,8 @@ class LeakAuditor:
     allowed: str = ""
     """The bare prompt: words that every row holds and that no hint brought."""
 
-    def spoken(self, texts: Sequence[str]) -> list[Leak]:
-        """Leaks in replies; `texts[i]` is turn i + 1."""
+    def spoken(self, texts: Sequence[str], heard: str = "") -> list[Leak]:
+        """Leaks in replies; `texts[i]` is turn i + 1. What repeats `heard`, the bare prompt and the world's words, is none."""
         leaks: list[Leak] = []
         for turn, text in enumerate(texts, start=1):
             if text not in self._known:
@@ -93,7 +95,10 @@ class LeakAuditor:
                 Leak(check=check, hint=hint, found=found, turn=turn)
                 for check, hint, found in self._known[text]
             ]
-        return leaks
+        if not leaks or not heard:
+            return leaks
+        squeezed = _squeezed(heard)
+        return [leak for leak in leaks if leak.check not in _BY_WORDS or f" {leak.found} " not in squeezed]
 
     def unspoken(self, text: str) -> list[Leak]:
         """Leaks in what the model read or in a whole row: hints as they were written, and lines of the hint block."""

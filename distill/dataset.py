@@ -150,7 +150,8 @@ def make_row(
         return done | {"left_out": f"more than {max_length} tokens"}
     except MaskError as error:
         return done | {"broken": str(error)}
-    leaks = auditor.spoken(spoken) + auditor.unspoken(
+    heard = "\n".join(m["content"] for m in stripped["messages"] if m["role"] != "assistant")
+    leaks = auditor.spoken(spoken, heard) + auditor.unspoken(
         tokenizer.decode(tokens["input_ids"], skip_special_tokens=False)
     )
     messages = [{"check": leak.check, "message": leak_message(trajectory.task.key, leak)} for leak in leaks]

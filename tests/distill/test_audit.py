@@ -108,6 +108,14 @@ def test_the_turn_is_counted_and_the_message_tells_what_to_do():
     )
 
 
+def test_repeating_the_task_is_no_leak_even_where_a_hint_says_the_same():
+    auditor = LeakAuditor(hints=("Examine the {object} with the desklamp.",))
+    reply = "think: I have to examine the pen with the desklamp."
+    assert [leak.check for leak in auditor.spoken([reply])] == ["slots"]
+    assert auditor.spoken([reply], heard="Your task is to: examine the pen with the desklamp.") == []
+    assert auditor.spoken([reply], heard="Your task is to: examine the cup with the desklamp.")
+
+
 def test_the_prompt_is_searched_for_hints_as_they_were_written():
     chat = "<|im_start|>system\nSolve the task.\n\n{}\n<|im_end|>\n<|im_start|>user\nYou see a cabinet 1.<|im_end|>"
     assert [leak.check for leak in AUDITOR.unspoken(chat.format(f"- {HINT}"))] == ["exact"]

@@ -1,7 +1,9 @@
 """The dataset pipeline: one row by hand, then the whole of it on a small Ray of its own."""
 
 import json
+import os
 import random
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -130,20 +132,30 @@ def test_what_is_no_trajectory_file_is_named_before_ray_is_asked(tmp_path, teach
 
 
 @pytest.fixture(scope="module")
-def small_ray(tmp_path_factory):
+def small_ray():
     import ray
 
-    folder = tmp_path_factory.mktemp("r")
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        _temp_dir=str(folder),
-        object_store_memory=200_000_000,
-    )
+    # Paths of sockets must stay below 108 characters, which pytest's own folders do not leave.
+    folder = f"/tmp/offbook-dataset-{os.getpid()}"
+    for attempt in range(4):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                _temp_dir=folder,
+                object_store_memory=200_000_000,
+            )
+            break
+        except Exception:
+            # Ray gives its own processes 30 s, which a busy machine may exceed.
+            ray.shutdown()
+            if attempt == 3:
+                raise
     yield
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
