@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.commands import EXIT_NEGATIVE, EXIT_OK
-from distill.commands.shared import Verbs, add_json, add_out, add_verb
+from distill.commands.data import RELEASE
+from distill.commands.shared import Verbs, add_json, add_out, add_verb, load_study_at
 
 if TYPE_CHECKING:
     from distill.doctor import Finding
@@ -29,7 +30,8 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also import vLLM, PEFT and DeepSpeed and start Ray (about a minute)",
     )
-    parser.add_argument("--games", metavar="PATH", type=Path, help="check these ALFWorld games too")
+    parser.add_argument("--study", metavar="STUDY", help="check the ALFWorld games that this study plays")
+    parser.add_argument("--games", metavar="PATH", type=Path, help="check these ALFWorld games")
     parser.add_argument("--all", action="store_true", help="list every package, also those that are in order")
     add_out(parser)
 
@@ -37,7 +39,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from distill.doctor import examine
 
-    findings = examine(out=args.out, games=args.games, deep=args.deep)
+    findings = examine(out=args.out, games=_games(args), deep=args.deep)
     missing = [finding for finding in findings if finding.state == "missing"]
     if args.json:
         print(
@@ -47,6 +49,16 @@ def run(args: argparse.Namespace) -> int:
         _print(findings if args.all else _without_sound_packages(findings))
         print(_verdict(missing))
     return EXIT_NEGATIVE if missing else EXIT_OK
+
+
+def _games(args: argparse.Namespace) -> Path | None:
+    """The games that will be played: named, a study's, or a release in its usual place."""
+    if args.games is not None:
+        return args.games
+    if args.study is not None:
+        study = load_study_at(args.study)
+        return Path(study.env.games) if study.env.name == "alfworld" and study.generate is None else None
+    return RELEASE if RELEASE.is_dir() else None
 
 
 def _print(findings: "list[Finding]") -> None:

@@ -1,7 +1,7 @@
 """What several verbs ask for in the same words."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def load_study(args: argparse.Namespace) -> "StudyConfig":
     """The study that the command line names, with its `--set` overrides."""
+    return load_study_at(args.study, args.overrides)
+
+
+def load_study_at(name: str, overrides: Sequence[str] = ()) -> "StudyConfig":
     from distill.config import StudyConfig
     from distill.settings import load_settings
 
-    return load_settings(study_path(args.study), args.overrides, StudyConfig)
+    return load_settings(study_path(name), overrides, StudyConfig)
 
 
 def study_path(name: str) -> Path:

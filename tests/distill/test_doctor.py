@@ -150,6 +150,17 @@ def test_games_are_checked_where_they_are_named(tmp_path: Path):
     assert absent.state == "missing" and "offbook data fetch alfworld --out" in absent.mend
 
 
+def test_games_of_a_study_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    study = tmp_path / "study.toml"
+    study.write_text(
+        f'name = "s"\nenv = {{ name = "alfworld", games = "{tmp_path}/none" }}\n'
+        'model = { kind = "scripted" }\nwriter = { kind = "diagnostician" }\n'
+    )
+    assert cli.main(["doctor", "--json", "--out", str(tmp_path), "--study", str(study)]) == 1
+    games = next(f for f in json.loads(capsys.readouterr().out)["findings"] if f["name"] == "ALFWorld games")
+    assert games["state"] == "missing" and f"{tmp_path}/none" in games["found"]
+
+
 def test_lacking_model_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "config.json").write_text("{}")
     monkeypatch.setattr("actors.models.resolve_model", lambda _: str(tmp_path))
