@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 from actors.agents.base import Agent
@@ -135,7 +136,7 @@ def lost_trajectory(
     )
 
 
-async def _within(timeout_s: float, call) -> Completion:
+async def _within(timeout_s: float, call: Awaitable[Completion]) -> Completion:
     try:
         return await asyncio.wait_for(call, timeout_s)
     except TimeoutError as error:

@@ -25,9 +25,15 @@ class Agent(Protocol):
     """Append-only: the messages of turn n are a prefix of those of turn n+1, and with `hints=()` the same call renders the student's
     training rows and the prompts that it is evaluated with."""
 
-    name: str
-    """Identity for records: the agent and a short hash of its prompt text, such as "react-3f2a91"."""
-    stop: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Identity for records: the agent and a short hash of its prompt text, such as "react-3f2a91"."""
+        ...
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Where a reply ends."""
+        ...
 
     def render(
         self, task: Task, opening: str, turns: Sequence[Turn], hints: Sequence[GivenHint]
