@@ -55,6 +55,7 @@ def test_walkthroughs_of_the_validation_games_win(alfworld, split, number):
     assert [path for path in paths if not wins(index.game(path), index.row(path).walkthrough)] == []
 
 
+@pytest.mark.timeout(900)  # twelve seconds of CPU; a busy machine may give it little
 def test_walkthroughs_of_all_train_games_win(alfworld):
     lost, number = [], 0
     with lzma.open(alfworld / "train.jsonl.xz", "rt") as stream:
