@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 import uuid
@@ -74,7 +75,7 @@ def fit_many(
     planned = _plan(config, model, jobs, out_dir.absolute())
     if not resume:
         for job in planned:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            _forget(Path(job.folder))
     owed = tuple(job for job in planned if not _is_finished(job, model))
     if owed:
         _train(WorkerSettings(config=config, model=model, jobs=owed), out_dir.absolute())
@@ -113,6 +114,14 @@ def _plan(config: TrainConfig, model: str, jobs: Sequence[FitJob], out_dir: Path
     return planned
 
 
+def _forget(folder: Path) -> None:
+    """Only what training wrote: the folder may be a stage's, with other things in it."""
+    for name in ("adapter", "adapter.partial", "checkpoints"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("metrics.jsonl", FAILURE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _is_finished(job: Job, model: str) -> bool:
     adapter = Path(job.folder) / "adapter"
     manifest = read_manifest(adapter)
@@ -136,8 +145,11 @@ def _train(settings: WorkerSettings, out_dir: Path) -> None:
         len(settings.jobs), settings.model, config.num_workers, config.zero_stage, out_dir,
     )  # fmt: skip
     started = time.monotonic()
+    # Workers import gigabytes before they say that they are there; a busy machine needs more than Ray's minute.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "600")
     # Ray Train goes on with a run of the same name; our checkpoints are our own, so no two runs share one.
-    storage, run = out_dir / ".ray-train", f"fit-{uuid.uuid4().hex[:12]}"
+    run = f"fit-{uuid.uuid4().hex[:12]}"
+    storage = out_dir / f".{run}"
     trainer = TorchTrainer(
         _in_worker,
         train_loop_config={"settings": settings},
@@ -161,7 +173,7 @@ def _train(settings: WorkerSettings, out_dir: Path) -> None:
             "call it again to go on from the last checkpoints"
         ) from error
     finally:
-        shutil.rmtree(storage / run, ignore_errors=True)
+        shutil.rmtree(storage, ignore_errors=True)
     logger.info("trained %d adapters in %.0f s", len(settings.jobs), time.monotonic() - started)
 
 

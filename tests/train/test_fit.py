@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -10,9 +11,11 @@ from train.fit import FitJob, fit, fit_many
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # its half minute is short on a busy machine
     import ray
 
     ray.init(
+        address="local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
