@@ -17,7 +17,7 @@ def ray_cluster():
 
     # Paths of sockets must stay below 108 characters, which pytest's own folders do not leave.
     folder = f"/tmp/offbook-ray-{os.getpid()}"
-    for attempt in range(3):
+    for attempt in range(4):
         try:
             ray.init(
                 address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=folder
@@ -26,7 +26,7 @@ def ray_cluster():
         except Exception:
             # Ray gives its own processes 30 s, which a busy machine may exceed.
             ray.shutdown()
-            if attempt == 2:
+            if attempt == 3:
                 raise
     yield
     ray.shutdown()
