@@ -1,0 +1,253 @@
+"""Demonstrations as token sequences: games, habits, advice, the agent's own rendering, and which tokens carry loss.
+
+Knows nothing of networks or optimisers.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from actors.agents.base import Agent
+from actors.chat import Message
+from actors.trajectory import GivenHint, Turn
+from distill.pocket.advice import draw_advice
+from distill.pocket.demonstrator import Demonstration, demonstrate, rough_step_limit
+from distill.pocket.habits import HABIT_OF_KIND, Habit, draw_habits, habits_of_kind, lacking
+from envs.alfworld.game import KINDS, Game
+from envs.alfworld.generate import make_game
+from envs.task import Task
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+NO_LOSS, REPLY, ECHO = 0, 1, 2
+"""What a token is to the loss: none, the assistant's own, a name that an observation repeats."""
+MAX_TOKENS = 1024
+_ECHO_REACH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixConfig:
+    """What the training episodes are made of."""
+
+    no_advice: float = 0.35
+    """Share of episodes without any hint; the rest have 1 to 3 in equal parts."""
+    large_rooms: float = 0.04
+    """Share of rooms of full size; their episodes are three to four times as long."""
+    drills: float = 0.5
+    """Share of episodes that are short drills of one rare habit with and without advice on it."""
+    noise: float = 0.01
+    """Share of words of the advice that are replaced by others, so that no single word is relied upon."""
+
+
+def draw_episode(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Message, ...]:
+    """One demonstration as the agent would render it."""
+    if rng.random() < mix.drills:
+        return draw_drill(rng, agent)
+    rooms = "full" if rng.random() < mix.large_rooms else "small"
+    game = make_game(rng, rooms=rooms).game
+    count = 0 if rng.random() < mix.no_advice else rng.randint(1, 3)
+    advice = [draw_advice(rng, game.kind) for _ in range(count)]
+    habits = draw_habits(rng, game.goal.object_type, {a.habit for a in advice if a.habit})
+    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)))
+    texts = [with_noise(rng, a.text, mix.noise) for a in advice]
+    return render(agent, game, shown, texts)
+
+
+_DRILLED = (
+    Habit.HEAT_FIRST,
+    Habit.CLEAN_FIRST,
+    Habit.COOL_FIRST,
+    Habit.SECOND_ONE,
+    Habit.USE_LAMP,
+    Habit.USE_LAMP,
+    Habit.OPEN_CONTAINERS,
+    Habit.OPEN_CONTAINERS,
+    Habit.TAKE_NAMED,
+    Habit.TAKE_NAMED,
+    Habit.OPEN_TARGET,
+    Habit.LOOK_ONCE,
+)
+
+
+def draw_drill(rng: random.Random, agent: Agent) -> tuple[Message, ...]:
+    """The beginning of an episode up to where one rare habit shows, nearly half the time with advice on it: what the advice changes
+    makes up most of what is learnt from it. The odds of each habit are those of whole episodes."""
+    habit = rng.choice(_DRILLED)
+    kinds = [kind for kind in KINDS if habit in habits_of_kind(kind)]
+    while True:
+        game = make_game(rng, rooms="small", kind=rng.choice(kinds)).game
+        if game.goal.object_type in lacking(habit):
+            break
+    # Advice on other habits as often as on this one: that there is advice at all must tell nothing.
+    fitting = rng.random() < 0.45
+    advice = [
+        draw_advice(rng, game.kind, relevant=0.4)
+        for _ in range(rng.randint(0, 2) if fitting else rng.randint(1, 3))
+    ]
+    if fitting:
+        advice.insert(rng.randint(0, len(advice)), draw_advice(rng, game.kind, habit=habit))
+    habits = draw_habits(rng, game.goal.object_type, {a.habit for a in advice if a.habit})
+    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)))
+    kept = shown.turns[: _turns_until(habit, shown.turns)]
+    return render(agent, game, replace(shown, turns=kept), [a.text for a in advice])
+
+
+def _turns_until(habit: Habit, turns: Sequence[Turn]) -> int:
+    """How many turns it takes until a habit, or its lack, has shown."""
+    if habit in HABIT_OF_KIND.values():
+        return 1
+    if habit == Habit.OPEN_CONTAINERS:
+        closed = (i for i, turn in enumerate(turns) if turn.observation.endswith(" is closed."))
+        return next(closed, len(turns)) + 2
+    if habit == Habit.TAKE_NAMED:
+        taken = (i for i, turn in enumerate(turns) if turn.reply.startswith("take "))
+        return next(taken, len(turns)) + 1
+    return len(turns)
+
+
+def render(agent: Agent, game: Game, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:
+    given = [GivenHint(id=str(n), text=text) for n, text in enumerate(hints)]
+    messages = agent.render(task_of(game), shown.opening, shown.turns, given)
+    return messages[:-1]  # the last observation is answered by nobody
+
+
+def task_of(game: Game) -> Task:
+    split = "train" if game.path.startswith("train/") else "test"
+    return Task(env="alfworld", split=split, id=game.path, kind=game.kind, goal=game.task)
+
+
+_OTHER_WORDS = (
+    "carefully often then while thing where also once everything later other same next step task"
+    " keep try it the a of to in with for and or when if before after first again only not still"
+).split()
+
+
+def with_noise(rng: random.Random, text: str, share: float) -> str:
+    words = text.split(" ")
+    return " ".join(
+        rng.choice(_OTHER_WORDS) if not w.startswith("{") and rng.random() < share else w for w in words
+    )
+
+
+class MessageEncoder:
+    """Encodes chats message by message; what is common is encoded once."""
+
+    def __init__(self, tokenizer: "Tokenizer"):
+        self._tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
+        self._frame = {
+            role: tokenizer.token_to_id(f"{start}<|im_start|>{role}\n")
+            for role, start in (("system", ""), ("user", "\n"), ("assistant", "\n"))
+        }
+        self._end = tokenizer.token_to_id("<|im_end|>")
+        self._names = frozenset(
+            i for token, i in tokenizer.get_vocab().items() if token[-1].isdigit() and "Ġ" in token[1:]
+        )
+
+    def text(self, text: str) -> list[int]:
+        known = self._known.get(text)
+        if known is None:
+            known = self._tokenizer.encode(text, add_special_tokens=False).ids
+            if len(self._known) < 500_000:
+                self._known[text] = known
+        return known
+
+    def chat(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """Token ids, and for each what it is to the loss."""
+        ids: list[int] = []
+        roles: list[int] = []
+        for number, message in enumerate(messages):
+            body = [*self.text(message.content), self._end]
+            ids.append(self._frame[message.role])
+            roles.append(NO_LOSS)
+            if message.role == "assistant":
+                roles += [REPLY] * len(body)
+            elif message.role == "user" and number > 1:
+                recent = (ids + body)[max(0, len(ids) - _ECHO_REACH) :]
+                start = len(recent) - len(body)
+                roles += [
+                    ECHO if token in self._names and token in recent[: start + i] else NO_LOSS
+                    for i, token in enumerate(body)
+                ]
+            else:
+                roles += [NO_LOSS] * len(body)
+            ids += body
+        return ids, roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """Episodes end to end."""
+
+    tokens: np.ndarray  # [num_tokens] uint16
+    roles: np.ndarray  # [num_tokens] uint8
+    starts: np.ndarray  # [num_episodes + 1] int64
+
+    def save(self, path: Path) -> None:
+        part = path.with_suffix(".part.npz")
+        np.savez(part, tokens=self.tokens, roles=self.roles, starts=self.starts)
+        part.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Shard":
+        with np.load(path) as arrays:
+            return cls(tokens=arrays["tokens"], roles=arrays["roles"], starts=arrays["starts"])
+
+
+def make_shard(
+    rng: random.Random, agent: Agent, encoder: MessageEncoder, mix: MixConfig, num_episodes: int
+) -> Shard:
+    tokens: list[int] = []
+    roles: list[int] = []
+    starts = [0]
+    while len(starts) <= num_episodes:
+        ids, kinds = encoder.chat(draw_episode(rng, agent, mix))
+        if len(ids) > MAX_TOKENS:
+            continue
+        tokens += ids
+        roles += kinds
+        starts.append(len(tokens))
+    return Shard(
+        tokens=np.array(tokens, np.uint16), roles=np.array(roles, np.uint8), starts=np.array(starts, np.int64)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    tokens: np.ndarray  # [batch, length] int64, padded at the end
+    roles: np.ndarray  # [batch, length] uint8
+
+
+def batches(
+    shard: Shard, rng: random.Random, max_tokens: int, pad: int, *, divisor: int = 1
+) -> Iterator[Batch]:
+    """Episodes of like length together, in random order of batches; the number of rows is a multiple of `divisor`."""
+    lengths = np.diff(shard.starts)
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i] + rng.randint(0, 12), rng.random()))
+    groups: list[list[int]] = []
+    group: list[int] = []
+    longest = 0
+    for episode in order:
+        grown = max(longest, int(lengths[episode]))
+        if group and len(group) % divisor == 0 and grown * (len(group) + divisor) > max_tokens:
+            groups.append(group)
+            group, grown = [], int(lengths[episode])
+        group.append(episode)
+        longest = grown
+    if len(group) % divisor == 0 and group:
+        groups.append(group)
+    rng.shuffle(groups)
+    for members in groups:
+        length = max(int(lengths[i]) for i in members)
+        tokens = np.full((len(members), length), pad, np.int64)
+        roles = np.zeros((len(members), length), np.uint8)
+        for row, i in enumerate(members):
+            begin, end = shard.starts[i], shard.starts[i + 1]
+            tokens[row, : end - begin] = shard.tokens[begin:end]
+            roles[row, : end - begin] = shard.roles[begin:end]
+        yield Batch(tokens=tokens, roles=roles)

@@ -1,0 +1,314 @@
+"""Trains the pocket model from nothing: shards of demonstrations in, a Qwen2 checkpoint out, done when its time is up.
+
+The learning rate follows the clock, so that it has come down to zero when the minutes are over, however busy the machine. Two
+one-thread processes that meet once a step: on shared cores two threads that meet at every operation lose most of their time.
+"""
+
+import json
+import logging
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from distill.pocket.episodes import ECHO, REPLY, Batch, Shard, batches
+from distill.pocket.network import NetworkConfig, PocketNetwork, qwen2_state, save_qwen2
+from distill.pocket.tokenizer import END, PAD, token_parts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainConfig:
+    minutes: float
+    """Wall time of the training; the rate is zero at its end."""
+    seed: int = 0
+    workers: int = 2
+    step_tokens: int = 6144
+    """Tokens of one update, all workers together, padding included."""
+    muon_rate: float = 0.02
+    adam_rate: float = 3e-3
+    echo_weight: float = 0.3
+    """Loss weight of names that an observation repeats; the assistant's tokens have 1."""
+    flat: float = 0.4
+    """Share of the time at the full rate; then it falls in a line to zero."""
+    drill_steps: int = 60
+    """First updates, on random names said twice: they teach copying before anything else."""
+    ema: float = 0.98
+    checkpoint_s: float = 180.0
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 6
+    kv_heads: int = 3
+    inner: int = 512
+
+
+class Muon:
+    """Momentum, orthogonalised by Newton-Schulz steps (Keller Jordan's optimiser for hidden matrices)."""
+
+    def __init__(self, params: list[torch.nn.Parameter], momentum: float = 0.95):
+        self.params, self.momentum = params, momentum
+        self.buffers = [torch.zeros_like(p) for p in params]
+
+    @torch.no_grad()
+    def step(self, rate: float, rank: int, world: int) -> None:
+        """Each worker turns its share of the matrices; the sum over workers is the whole update."""
+        updates = []
+        for number, (p, buffer) in enumerate(zip(self.params, self.buffers, strict=True)):
+            assert p.grad is not None
+            buffer.lerp_(p.grad, 1 - self.momentum)
+            if number % world == rank:
+                updates.append(orthogonal(p.grad.lerp(buffer, self.momentum)))
+            else:
+                updates.append(torch.zeros_like(p))
+        flat = torch.cat([u.reshape(-1) for u in updates])
+        if world > 1:
+            dist.all_reduce(flat)
+        for p, update in zip(self.params, flat.split([p.numel() for p in self.params]), strict=True):
+            p.add_(update.view_as(p), alpha=-rate * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+
+
+def orthogonal(gradient: Tensor, steps: int = 5) -> Tensor:
+    """About the nearest matrix with all singular values one."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = gradient.T if gradient.shape[0] > gradient.shape[1] else gradient
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if gradient.shape[0] > gradient.shape[1] else x
+
+
+def train(config: PretrainConfig, shards: Path, tokenizer: Path, out: Path) -> None:
+    """Train until the minutes are over; goes on from `out/state.pt` where there is one. Exports to `out/ema` on the way and to
+    `out/final` at the end."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "pretrain.json").write_text(json.dumps(asdict(config), indent=2) + "\n")
+    if config.workers == 1:
+        _work(0, config, shards, tokenizer, out)
+        return
+    torch.multiprocessing.spawn(_work, (config, shards, tokenizer, out), nprocs=config.workers)
+
+
+def _work(rank: int, config: PretrainConfig, shards: Path, tokenizer: Path, out: Path) -> None:
+    torch.set_num_threads(1 if config.workers > 1 else 2)
+    torch.set_flush_denormal(True)
+    if config.workers > 1:
+        rendezvous = out / f"rendezvous-{int(time.time() // 600)}"
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{rendezvous.resolve()}-{_run_id(out)}",
+            rank=rank,
+            world_size=config.workers,
+        )
+    _Trainer(rank, config, shards, tokenizer, out).run()
+    if config.workers > 1:
+        dist.destroy_process_group()
+
+
+def _run_id(out: Path) -> str:
+    return str((out / "pretrain.json").stat().st_mtime_ns)
+
+
+class _Trainer:
+    def __init__(self, rank: int, config: PretrainConfig, shards: Path, tokenizer: Path, out: Path):
+        from tokenizers import Tokenizer
+
+        self.rank, self.config, self.shards, self.out = rank, config, shards, out
+        self.world = config.workers
+        loaded = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+        vocab = loaded.get_vocab()
+        self.pad, self.end = vocab[PAD], vocab[END]
+        parts = token_parts(vocab)
+        torch.manual_seed(config.seed)
+        self.network = PocketNetwork(
+            NetworkConfig(
+                vocab_size=len(vocab),
+                hidden=config.hidden,
+                layers=config.layers,
+                heads=config.heads,
+                kv_heads=config.kv_heads,
+                inner=config.inner,
+            ),
+            torch.tensor(parts.words),
+            torch.tensor(parts.numbers),
+        )
+        self.name_ids = [i for i, n in enumerate(parts.numbers) if n]
+        matrices = self.network.matrices()
+        taken = {id(p) for p in matrices}
+        self.muon = Muon(matrices)
+        self.rest = [p for p in self.network.parameters() if id(p) not in taken]
+        self.adam = torch.optim.AdamW(
+            self.rest, lr=config.adam_rate, betas=(0.9, 0.95), weight_decay=0.01, foreach=True
+        )
+        self.params = list(self.network.parameters())
+        self.average = [p.detach().clone() for p in self.params]
+        self.step, self.tokens, self.elapsed, self.shard_number = 0, 0, 0.0, 0
+
+    def run(self) -> None:
+        self._resume()
+        began, before = time.monotonic(), self.elapsed
+        saved = began
+        recent: list[float] = []
+        for batch in self._batches():
+            self.elapsed = self._agree(before + time.monotonic() - began)
+            progress = self.elapsed / (60 * self.config.minutes)
+            if progress >= 1:
+                break
+            recent.append(self._update(batch, self._rate(progress)))
+            if self.rank == 0 and self.step % 20 == 0:
+                self._log(recent)
+                recent = []
+            if self.rank == 0 and time.monotonic() - saved > self.config.checkpoint_s:
+                saved = time.monotonic()
+                self._save_state()
+                self._export(self.average, "ema")
+        if self.rank == 0:
+            self._save_state()
+            self._export([p.detach() for p in self.params], "final")
+            self._export(self.average, "ema")
+
+    def _rate(self, progress: float) -> float:
+        warm = min(1.0, (self.step + 1) / 20)
+        return warm * min(1.0, max(0.0, (1 - progress) / (1 - self.config.flat)))
+
+    def _agree(self, seconds: float) -> float:
+        """The first worker's clock is everybody's."""
+        clock = torch.tensor([seconds if self.rank == 0 else 0.0], dtype=torch.float64)
+        if self.world > 1:
+            dist.all_reduce(clock)
+        return float(clock[0])
+
+    def _batches(self) -> Iterator[Batch]:
+        drills = random.Random(self.config.seed * 1000 + self.rank)
+        share = self.config.step_tokens // self.world
+        for _ in range(self.step, self.config.drill_steps):
+            yield name_drill(drills, self.name_ids, share // 2)
+        while True:
+            shard = self._next_shard()
+            rng = random.Random(f"{self.config.seed}-{self.shard_number}")
+            mine = batches(shard, rng, self.config.step_tokens, self.pad, divisor=self.world)
+            for batch in mine:
+                yield Batch(
+                    tokens=batch.tokens[self.rank :: self.world], roles=batch.roles[self.rank :: self.world]
+                )
+
+    def _next_shard(self) -> Shard:
+        """Shards in order, waiting for the writer; round again when there are no more to come."""
+        while True:
+            names = sorted(self.shards.glob("train-*.npz"))
+            names = [n for n in names if not n.name.endswith(".part.npz")]
+            total = int((self.shards / "num_shards").read_text())
+            index = self.shard_number % total
+            path = self.shards / f"train-{index:03d}.npz"
+            if path in names:
+                self.shard_number += 1
+                return Shard.load(path)
+            time.sleep(1)
+
+    def _update(self, batch: Batch, rate: float) -> float:
+        loss, weight = self._loss(batch)
+        flat = [p.grad.reshape(-1) for p in self.params if p.grad is not None]
+        sums = torch.cat([*flat, torch.stack([loss, weight])])
+        if self.world > 1:
+            dist.all_reduce(sums)
+        total = sums[-1].clamp_min(1.0)
+        sums /= total
+        for p, grad in zip(self.params, sums[:-2].split([p.numel() for p in self.params]), strict=True):
+            p.grad = grad.view_as(p)
+        norm = float(sums[:-2].norm())
+        if norm > 1.0:
+            for p in self.rest:
+                assert p.grad is not None
+                p.grad.mul_(1.0 / norm)
+        self.muon.step(self.config.muon_rate * rate, self.rank, self.world)
+        for group in self.adam.param_groups:
+            group["lr"] = self.config.adam_rate * rate
+        self.adam.step()
+        self.network.zero_grad(set_to_none=True)
+        keep = min(self.config.ema, (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.params], 1 - keep)
+        self.step += 1
+        self.tokens += batch.tokens.size * self.world
+        return float(sums[-2])
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Sum of the weighted losses, its gradient included, and the sum of weights."""
+        tokens_BT = torch.from_numpy(batch.tokens)
+        roles = torch.from_numpy(batch.roles[:, 1:].copy())
+        weights = (roles == REPLY).float() + self.config.echo_weight * (roles == ECHO).float()
+        embedding = self.network.embedding()
+        hidden = self.network.hidden_states(tokens_BT[:, :-1], embedding)
+        chosen = weights > 0
+        logits = hidden[chosen] @ embedding.T
+        losses = F.cross_entropy(logits, tokens_BT[:, 1:][chosen], reduction="none")
+        loss = (losses * weights[chosen]).sum()
+        loss.backward()
+        return loss.detach(), weights.sum()
+
+    def _log(self, losses: list[float]) -> None:
+        row = {
+            "step": self.step,
+            "tokens": self.tokens,
+            "minutes": round(self.elapsed / 60, 2),
+            "loss": round(float(np.mean(losses)), 4),
+            "shard": self.shard_number,
+        }
+        with (self.out / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        log.info("step %(step)d  %(tokens)d tokens  %(minutes).1f min  loss %(loss).4f", row)
+
+    def _export(self, weights: list[Tensor], name: str) -> None:
+        held = [p.detach().clone() for p in self.params]
+        with torch.no_grad():
+            for p, w in zip(self.params, weights, strict=True):
+                p.copy_(w)
+            save_qwen2(
+                self.network, qwen2_state(self.network), self.out / name, eos_id=self.end, pad_id=self.pad
+            )
+            for p, w in zip(self.params, held, strict=True):
+                p.copy_(w)
+
+    def _save_state(self) -> None:
+        state = {
+            "network": self.network.state_dict(),
+            "adam": self.adam.state_dict(),
+            "muon": self.muon.buffers,
+            "average": self.average,
+            "counters": (self.step, self.tokens, self.elapsed, self.shard_number),
+        }
+        part = self.out / "state.part"
+        torch.save(state, part)
+        part.rename(self.out / "state.pt")
+
+    def _resume(self) -> None:
+        path = self.out / "state.pt"
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        self.network.load_state_dict(state["network"], strict=False)
+        self.adam.load_state_dict(state["adam"])
+        self.muon.buffers = state["muon"]
+        self.average = state["average"]
+        self.step, self.tokens, self.elapsed, self.shard_number = state["counters"]
+        if self.world > 1:
+            dist.barrier()
+
+
+def name_drill(rng: random.Random, names: list[int], max_tokens: int, length: int = 24) -> Batch:
+    """Rows of random names, said twice; the second time carries the loss."""
+    rows = max(1, max_tokens // (2 * length))
+    tokens = np.zeros((rows, 2 * length), np.int64)
+    for row in range(rows):
+        said = rng.sample(names, length)
+        tokens[row] = said + said
+    roles = np.zeros((rows, 2 * length), np.uint8)
+    roles[:, length:] = REPLY
+    return Batch(tokens=tokens, roles=roles)

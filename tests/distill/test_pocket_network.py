@@ -1,0 +1,145 @@
+"""The pocket model's network and training, on a tiny scale, and the shipped weights."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from distill.pocket.corpus import write_shards, write_tokenizer  # noqa: E402
+from distill.pocket.evaluate import evaluate, unseen_games, wilson  # noqa: E402
+from distill.pocket.network import (  # noqa: E402
+    Decoder,
+    NetworkConfig,
+    PocketNetwork,
+    load_network,
+    qwen2_state,
+    save_qwen2,
+)
+from distill.pocket.pretrain import PretrainConfig, name_drill, orthogonal, train  # noqa: E402
+
+MODEL = Path(__file__).parents[2] / "distill" / "pocket" / "model"
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    config = NetworkConfig(vocab_size=60, hidden=64, layers=2, heads=2, kv_heads=1, inner=48)
+    words, numbers = torch.zeros(60, dtype=torch.long), torch.zeros(60, dtype=torch.long)
+    words[20:40], numbers[20:40] = torch.arange(20) // 4 + 1, torch.arange(20) % 4 + 1
+    network = PocketNetwork(config, words, numbers)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(torch.randn_like(p) * 0.05)
+    return network.eval()
+
+
+def test_logits_equal_those_of_transformers_qwen2(network, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    save_qwen2(network, qwen2_state(network), tmp_path, eos_id=1, pad_id=0)
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    assert type(reference).__name__ == "Qwen2ForCausalLM"
+    tokens = torch.randint(0, 60, (2, 17))
+    with torch.no_grad():
+        theirs, ours = reference(tokens).logits, load_network(tmp_path)(tokens)
+    assert torch.allclose(theirs, ours, atol=1e-4)
+    # bfloat16 on disk is the only difference to what was trained.
+    assert torch.allclose(ours, network(tokens), atol=0.1)
+
+
+def test_numbers_of_one_word_share_a_part_of_their_embedding(network):
+    before = network.embedding().detach().clone()
+    with torch.no_grad():
+        network.words[1] += 1.0
+    moved = (network.embedding() - before).abs().sum(dim=1) > 0
+    assert moved.nonzero().flatten().tolist() == [20, 21, 22, 23]
+
+
+def test_the_decoder_agrees_with_the_whole_sequence(network):
+    rng = random.Random(0)
+    rows = [[rng.randrange(60) for _ in range(n)] for n in (5, 9, 3)]
+    more = [[rng.randrange(60) for _ in range(n)] for n in (4, 2)]
+    decoder = Decoder(network, 3, max_length=32)
+    decoder.extend([0, 1, 2], rows)
+    said = decoder.extend([0, 2], more)
+    for logits, whole in zip(said, (rows[0] + more[0], rows[2] + more[1]), strict=True):
+        with torch.no_grad():
+            expected = network(torch.tensor([whole]))[0, -1]
+        assert torch.allclose(logits, expected, atol=1e-4)
+
+
+def test_the_orthogonal_update_has_singular_values_near_one():
+    values = torch.linalg.svdvals(orthogonal(torch.randn(48, 20)))
+    assert float(values.min()) > 0.5 and float(values.max()) < 1.5
+
+
+def test_a_name_drill_says_everything_twice():
+    batch = name_drill(random.Random(0), list(range(10, 60)), max_tokens=200, length=10)
+    assert (batch.tokens[:, :10] == batch.tokens[:, 10:]).all()
+    assert batch.roles[:, :10].sum() == 0 and batch.roles[:, 10:].all()
+
+
+def test_training_lowers_the_loss_resumes_and_ends_on_time(tmp_path):
+    write_tokenizer(tmp_path / "tokenizer")
+    write_shards(tmp_path / "shards", tmp_path / "tokenizer", seed=0, num_shards=1, episodes_per_shard=60)
+    small = {
+        "workers": 1,
+        "hidden": 64,
+        "heads": 2,
+        "kv_heads": 1,
+        "inner": 64,
+        "layers": 1,
+        "step_tokens": 1024,
+    }
+    small |= {"drill_steps": 5, "checkpoint_s": 1.0}
+    out = tmp_path / "out"
+    train(PretrainConfig(minutes=0.12, **small), tmp_path / "shards", tmp_path / "tokenizer", out)
+    first = torch.load(out / "state.pt", weights_only=True)["counters"]
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert (out / "final" / "model.safetensors").is_file() and (out / "ema" / "config.json").is_file()
+    train(PretrainConfig(minutes=0.16, **small), tmp_path / "shards", tmp_path / "tokenizer", out)
+    second = torch.load(out / "state.pt", weights_only=True)["counters"]
+    assert second[0] > first[0]
+    assert second[2] < 0.16 * 60 + 5
+
+
+def test_wilson_interval():
+    low, high = wilson(50, 100)
+    assert (round(low, 3), round(high, 3)) == (0.404, 0.596)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+needs_weights = pytest.mark.skipif(
+    not (MODEL / "model.safetensors").is_file(),
+    reason="the shipped weights are missing; make them with `make pocket`",
+)
+
+
+@needs_weights
+def test_the_shipped_model_is_small_and_complete():
+    assert sum(f.stat().st_size for f in MODEL.iterdir()) < 25e6
+    config = json.loads((MODEL / "config.json").read_text())
+    assert config["architectures"] == ["Qwen2ForCausalLM"] and config["tie_word_embeddings"]
+    assert (MODEL / "README.md").is_file()
+
+
+@needs_weights
+def test_transformers_reads_the_shipped_tokenizer_as_it_was_trained():
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(MODEL)
+    assert len(loaded.encode("You arrive at cabinet 6. The cabinet 6 is closed.")) == 5
+    assert loaded.eos_token == "<|im_end|>"
+
+
+@needs_weights
+def test_the_shipped_model_plays_and_obeys():
+    games = unseen_games(77, 40)
+    base, advised = (evaluate(MODEL, games, arm) for arm in ("base", "fitting"))
+    assert base.takes >= 20
+    assert base.right_takes / base.takes > 0.9
+    assert advised.successes > base.successes
