@@ -11,7 +11,9 @@ from train.fit import FitJob, fit, fit_many
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # its half minute is short on a busy machine
+    # Ray gives each of its own processes half a minute, which is short on a busy machine.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "180000")
     import ray
 
     ray.init(
