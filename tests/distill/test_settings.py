@@ -182,7 +182,10 @@ def test_unknown_key_names_its_path_its_file_and_the_nearest_key(tmp_path: Path,
             "model.kind=engin",
             "model.kind = 'engin' is not known; one of engine, endpoint; did you mean 'engine'?",
         ),
-        ("judges.a.kind=engin", "judges.a.kind = 'engin' is not known; one of engine, endpoint; did you mean 'engine'?"),
+        (
+            "judges.a.kind=engin",
+            "judges.a.kind = 'engin' is not known; one of engine, endpoint; did you mean 'engine'?",
+        ),
         (
             "train.precision=bf61",
             "train.precision = 'bf61' is not known; one of bf16, fp32; did you mean 'bf16'?",
