@@ -15,9 +15,12 @@ from tiny_model import tiny_adapter, tiny_model  # noqa: E402, F401
 def ray_cluster():
     import ray
 
+    if ray.is_initialized():
+        yield
+        return
     # Paths of sockets must stay below 108 characters, which pytest's own folders do not leave.
     folder = f"/tmp/offbook-ray-{os.getpid()}"
-    for attempt in range(4):
+    for attempt in range(3):
         try:
             ray.init(
                 address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, _temp_dir=folder
@@ -26,7 +29,7 @@ def ray_cluster():
         except Exception:
             # Ray gives its own processes 30 s, which a busy machine may exceed.
             ray.shutdown()
-            if attempt == 3:
+            if attempt == 2:
                 raise
     yield
     ray.shutdown()
