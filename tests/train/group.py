@@ -28,7 +28,7 @@ def start_group(settings: list, *, num_workers: int):
 def run_group(settings: list, *, num_workers: int) -> None:
     workers = start_group(settings, num_workers=num_workers)
     for worker in workers:
-        worker.join(280)
+        worker.join(900)
     assert [w.exitcode for w in workers] == [0] * num_workers
 
 
