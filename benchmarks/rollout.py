@@ -26,12 +26,15 @@ from actors.agents import make_agent  # noqa: E402
 from actors.chat import Completion, Generate, Message, Sampling  # noqa: E402
 from actors.config import AgentConfig, BudgetConfig, EngineConfig, RolloutConfig, SamplingConfig  # noqa: E402
 from actors.episode import EpisodeSpec, run_episode  # noqa: E402
-from actors.store import read_finished  # noqa: E402
-from actors.trajectory import Trajectory  # noqa: E402
+from actors.models import model_bytes, resolve_model  # noqa: E402
+from actors.store import EPISODES, read_finished  # noqa: E402
+from actors.trajectory import Trajectory, from_row  # noqa: E402
 from envs.config import AlfworldConfig  # noqa: E402
 from envs.registry import list_tasks, open_env  # noqa: E402
 
 AGENT = AgentConfig(prompt="brief")
+GENERATED = {"seed": 1, "train": 200, "test": 50}
+LARGE_BYTES = 200 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +83,29 @@ def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
     from actors.rollout import Fleet
 
     folder, is_random = _checkpoint(name, scratch)
-    model = EngineConfig(
-        model=folder, max_num_seqs=arguments.slots, kv_cache_gb=arguments.kv_cache_gb, max_model_len=1024
+    # A turn of a large model costs a hundred of the pocket model's: fewer episodes measure it as well.
+    episodes = (
+        arguments.episodes if model_bytes(resolve_model(folder)) < LARGE_BYTES else arguments.episodes // 6
     )
-    bench = _Bench(model, arguments, scratch / name.replace("/", "_"))
+    slots = min(arguments.slots, max(1, episodes // 3))
+    model = EngineConfig(
+        model=folder, max_num_seqs=slots, kv_cache_gb=arguments.kv_cache_gb, max_model_len=1024
+    )
+    bench = _Bench(model, arguments, scratch / name.replace("/", "_"), slots)
     with Fleet(model, engine_kind=_replay_engine()) as fleet:
         bench.warm_up(fleet)
-        ours_s, trajectories = bench.ours(fleet, arguments.episodes, arguments.slots)
+        ours_s, trajectories = bench.ours(fleet, episodes, slots)
         alone_s = bench.alone(fleet, trajectories)
-        few = max(2, arguments.episodes // 16)
+        few = max(2, episodes // 16)
         serial_s, _ = bench.ours(fleet, few, 1)
-        lockstep_s = bench.lockstep(fleet, arguments.episodes)
+        lockstep_s = bench.lockstep(fleet, episodes)
     turns = sum(len(t.turns) for t in trajectories)
     prompt = sum(t.prompt_tokens for t in trajectories)
-    hourly = 3600 * arguments.episodes
+    hourly = 3600 * episodes
     return Result(
         model=name,
         random_weights=is_random,
-        episodes=arguments.episodes,
+        episodes=episodes,
         turns=turns,
         ours_turns_s=round(turns / ours_s, 2),
         engine_alone_turns_s=round(turns / alone_s, 2),
@@ -106,7 +114,7 @@ def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
         lockstep_episodes_hour=round(hourly / lockstep_s),
         utilisation=round(alone_s / ours_s, 3),
         vs_lockstep=round(lockstep_s / ours_s, 2),
-        vs_serial=round(serial_s / few / (ours_s / arguments.episodes), 2),
+        vs_serial=round(serial_s / few / (ours_s / episodes), 2),
         cache_hit_rate=round(sum(t.cached_tokens for t in trajectories) / prompt, 3),
         mean_prompt_tokens=round(prompt / turns, 1),
         mean_reply_tokens=round(sum(t.completion_tokens for t in trajectories) / turns, 1),
@@ -114,8 +122,8 @@ def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
 
 
 class _Bench:
-    def __init__(self, model: EngineConfig, arguments: argparse.Namespace, scratch: Path) -> None:
-        self.model, self.scratch, self.slots = model, scratch, arguments.slots
+    def __init__(self, model: EngineConfig, arguments: argparse.Namespace, scratch: Path, slots: int) -> None:
+        self.model, self.scratch, self.slots = model, scratch, slots
         self.env = AlfworldConfig(games=str(_games(arguments, scratch)))
         self.budget = BudgetConfig(max_turns=arguments.turns, max_steps=arguments.turns, turn_timeout_s=600)
         self.sampling = SamplingConfig(max_tokens=16)
@@ -140,12 +148,6 @@ class _Bench:
         self.runs += 1
         folder = self.scratch / f"run{self.runs}"
         ends: list[float] = []
-        starts: list[float] = []
-
-        def note(state) -> None:
-            starts.append(state.began)
-            ends.append(time.monotonic())
-
         rollout(
             self.specs(episodes),
             env=self.env,
@@ -156,12 +158,13 @@ class _Bench:
             rollout=RolloutConfig(slots_per_host=slots),
             out_dir=folder,
             fleet=fleet,
-            progress=note,
+            progress=lambda state: ends.append(time.monotonic()),
         )
-        trajectories = read_finished(folder)
-        # The host process starts within the measured time of a rollout but is paid once per rollout, not per episode.
-        began = min(ends) - max(sum(turn.seconds for turn in t.turns) for t in trajectories[:1])
-        return ends[-1] - max(starts[0], min(began, ends[0])), trajectories
+        # The host's process is started once per rollout and not per episode: time runs from the first turn. The file is in the order
+        # in which episodes ended.
+        with (folder / EPISODES).open() as lines:
+            first = from_row(json.loads(lines.readline()))
+        return ends[-1] - ends[0] + sum(turn.seconds for turn in first.turns), read_finished(folder)
 
     def alone(self, fleet, trajectories: Sequence[Trajectory]) -> float:
         """Seconds that the engine takes for the prompts of these episodes, each after the one before."""
@@ -293,9 +296,6 @@ def _games(arguments: argparse.Namespace, scratch: Path) -> Path:
     folder = scratch / "games"
     generate_splits(folder, **GENERATED)
     return folder
-
-
-GENERATED = {"seed": 1, "train": 200, "test": 50}
 
 
 def _arguments() -> argparse.Namespace:
