@@ -1,7 +1,7 @@
 """Plays a household with given habits, from what it has read alone. Knows nothing of advice, models or tokens.
 
 Without mistakes in reading: every way in which it fails is the lack of a habit. It looks for the thing in the order in which the
-opening names the places, from the first open place that may hold it, and remembers what it saw.
+opening names the places, and remembers what it saw.
 """
 
 import random
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from actors.trajectory import Turn
 from distill.pocket.habits import Habit
-from envs.alfworld.catalogue import CAN_CONTAIN, OFTEN_OPENABLE, lookalikes_of
+from envs.alfworld.catalogue import CAN_CONTAIN, OFTEN_OPENABLE
 from envs.alfworld.game import Game
 from envs.alfworld.generate import TREATMENTS
 from envs.alfworld.world import BANNER, NOTHING_HAPPENS, World
 
 THOUGHT_ANSWER = "OK."
+_SMALL = 10
+"""Most places of a room that is simply searched from the first to the last."""
 _LOOP = 3
 """Places that a player who does not keep track goes round and round."""
 _IDLE = 2
@@ -143,7 +145,7 @@ class _Player:
     # What it does
 
     def _search_order(self) -> list[int]:
-        """All places in the order of the opening, from the first open one that may hold the thing, round the end."""
+        """All places in the order of the opening; in a large room from the first open one that may hold the thing, round the end."""
         places = self.game.receptacles
         wanted = self.game.goal.object_type
         likely = [
@@ -151,7 +153,7 @@ class _Player:
             for i, r in enumerate(places)
             if wanted in CAN_CONTAIN.get(r.type, ()) and r.type not in OFTEN_OPENABLE
         ]
-        start = likely[0] if likely else 0
+        start = likely[0] if likely and len(places) > _SMALL else 0
         return [*range(start, len(places)), *range(start)]
 
     def _next_place(self) -> int | None:
@@ -172,16 +174,13 @@ class _Player:
             self._do(f"open {self.game.receptacles[r].name}")
 
     def _candidate(self, r: int) -> int | None:
-        """The thing to take from a place before one's eyes, the right one or what is taken for it."""
+        """The thing to take from a place before one's eyes: the one that is named, or whatever comes first."""
         if not self._inside_visible(r):
             return None
         goal = self.game.goal
         things = [i for i in self.world.contents[r] if "pickupable" in self.game.things[i].traits]
         if Habit.TAKE_NAMED not in self.habits:
-            wrong = lookalikes_of(goal.object_type)
-            for i in things:
-                if self.game.things[i].type in wrong:
-                    return i
+            return things[0] if things else None
         return next((i for i in things if self.game.things[i].type == goal.object_type), None)
 
     def _find_and_take(self) -> int | None:

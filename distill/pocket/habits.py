@@ -40,7 +40,7 @@ _PLACING = (Habit.OPEN_TARGET, Habit.MOVE_NOT_PUT)
 
 SHARE_LACKING: Mapping[Habit, float] = {
     Habit.OPEN_CONTAINERS: 0.45,
-    Habit.TAKE_NAMED: 0.40,
+    Habit.TAKE_NAMED: 0.30,
     Habit.HEAT_FIRST: 0.50,
     Habit.CLEAN_FIRST: 0.50,
     Habit.COOL_FIRST: 0.50,
