@@ -273,7 +273,7 @@ def draw_advice(
         habit = rng.choice([*habits, own] if own else habits)
     elif habit is None:
         others = [h for h in Habit if h not in habits_of_kind(kind)]
-        habit = rng.choice([*others, None])  # type: ignore[list-item]
+        habit = rng.choice([*others, None])
     return Advice(text=phrase(rng, habit), habit=habit)
 
 

@@ -18,7 +18,7 @@ from distill.pocket.advice import draw_advice
 from distill.pocket.demonstrator import Demonstration, demonstrate, rough_step_limit
 from distill.pocket.habits import HABIT_OF_KIND, Habit, draw_habits, habits_of_kind, lacking
 from envs.alfworld.game import KINDS, Game
-from envs.alfworld.generate import make_game
+from envs.alfworld.generate import Rooms, make_game
 from envs.task import Task
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def draw_episode(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Mess
     """One demonstration as the agent would render it."""
     if rng.random() < mix.drills:
         return draw_drill(rng, agent)
-    rooms = "full" if rng.random() < mix.large_rooms else "small"
+    rooms: Rooms = "full" if rng.random() < mix.large_rooms else "small"
     game = make_game(rng, rooms=rooms).game
     count = 0 if rng.random() < mix.no_advice else rng.randint(1, 3)
     advice = [draw_advice(rng, game.kind) for _ in range(count)]

@@ -42,7 +42,7 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(width, 2 * config.inner, bias=False)
         self.down = nn.Linear(config.inner, width, bias=False)
 
-    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor, cache: tuple[Tensor, Tensor] | None = None):
+    def forward(self, x_BTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         config = self.config
         batch, length, width = x_BTD.shape
         h = rms_norm(x_BTD, self.norm_attention)
