@@ -8,6 +8,10 @@ from contextlib import contextmanager
 log = logging.getLogger(__name__)
 
 
+class ClusterError(RuntimeError):
+    """Ray could not be started or reached."""
+
+
 @contextmanager
 def ray_cluster(num_cpus: int, address: str | None = None) -> Iterator[None]:
     """Ray for the duration of the block: a private local one with `num_cpus` logical CPUs, or the cluster at `address`.
@@ -24,16 +28,13 @@ def ray_cluster(num_cpus: int, address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address:
-        ray.init(address=address, log_to_driver=False)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            num_gpus=_num_gpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+    try:
+        _start(num_cpus, address)
+    except Exception as error:  # noqa: BLE001 - Ray raises the base class itself when a node does not come up
+        where = f"reach Ray at {address}" if address else "start Ray here"
+        raise ClusterError(
+            f"could not {where}: {error}; on a busy machine try again, or look into its logs"
+        ) from error
     log.info(
         "ray is up: %s", {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU", "memory")}
     )
@@ -41,6 +42,21 @@ def ray_cluster(num_cpus: int, address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(num_cpus: int, address: str | None) -> None:
+    import ray
+
+    if address:
+        ray.init(address=address, log_to_driver=False)
+        return
+    ray.init(
+        address="local",
+        num_cpus=num_cpus,
+        num_gpus=_num_gpus(),
+        include_dashboard=False,
+        log_to_driver=False,
+    )
 
 
 def _num_gpus() -> int | None:

