@@ -30,7 +30,7 @@ def ray_cluster(num_cpus: int, address: str | None = None) -> Iterator[None]:
         return
     try:
         _start(num_cpus, address)
-    except Exception as error:  # noqa: BLE001 - Ray raises the base class itself when a node does not come up
+    except Exception as error:
         where = f"reach Ray at {address}" if address else "start Ray here"
         raise ClusterError(
             f"could not {where}: {error}; on a busy machine try again, or look into its logs"
