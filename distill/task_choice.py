@@ -3,7 +3,6 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from envs.config import EnvConfig
 from envs.panel import Panel
@@ -19,9 +18,8 @@ def choose_panel(name: str, choice: int | str, split: str, env: EnvConfig) -> Pa
         PanelMismatchError: the data at hand is not what the panel was frozen on.
     """
     if isinstance(choice, str):
-        panel = Panel.load(Path(choice)) if Path(choice).suffix == ".json" else find_panel(choice)
-        check_panel(panel, env)
-        return panel
+        panel = find_panel(choice)
+        return check_panel(panel, env)
     return make_panel(name, env, balanced(list_tasks(env, split), choice, split))
 
 
