@@ -261,4 +261,4 @@ def test_what_is_wrong_with_an_endpoint_reaches_the_reader(
 def test_a_missing_key_is_named(failures, tmp_path, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(WriterError, match="NO_SUCH_KEY is not set"):
-        write_hints(failures, OpenAIWriterConfig(model="m", api_key_env="NO_SUCH_KEY"), tmp_path)
+        write_hints(failures, OpenAIWriterConfig(model="m", api_key_env="NO_SUCH_KEY"), tmp_path)  # pragma: allowlist secret
