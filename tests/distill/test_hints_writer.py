@@ -261,4 +261,5 @@ def test_what_is_wrong_with_an_endpoint_reaches_the_reader(
 def test_a_missing_key_is_named(failures, tmp_path, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(WriterError, match="NO_SUCH_KEY is not set"):
-        write_hints(failures, OpenAIWriterConfig(model="m", api_key_env="NO_SUCH_KEY"), tmp_path)  # pragma: allowlist secret
+        config = OpenAIWriterConfig(model="m", api_key_env="NO_SUCH_KEY")  # pragma: allowlist secret
+        write_hints(failures, config, tmp_path)
