@@ -71,12 +71,13 @@ def build_dataset(
     max_length: int | None = None,
     filters: RowFilter = RowFilter(),
     on_leak: LeakPolicy = "fail",
+    too_long: Literal["error", "skip"] = "error",
 ) -> DatasetSummary:
     """Write `rows.parquet`, `tokens.parquet`, `card.json` and `card.md` to `out_dir`.
 
     `trajectories` are Parquet files or folders of them; several stages are joined and an episode that comes twice is taken once. Rows are in
     the order of (task, seed, trajectory). Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
-    `on_leak` is "drop", and `MaskError` on a mask that cannot be proven.
+    `on_leak` is "drop", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "skip", and `MaskError` on a mask that cannot be proven.
     """
     files = _files(trajectories)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,8 @@ def build_dataset(
         for batch in _stream(files, player, auditor, model_path, max_length, filters):
             kept = [row for row in batch.to_pylist() if tally.add(row)]
             _raise_on_first_problem(tally)
+            if too_long == "error":
+                _raise_on_too_long(tally, max_length)
             for row in kept:
                 row["arm"] = arm
             rows.write(_table(kept, SFT_SCHEMA))
@@ -147,7 +150,7 @@ def make_row(
             tokens, tokenizer, messages=stripped["messages"], row_id=f"{trajectory.task.key} {trajectory.id}"
         )
     except RowTooLongError:
-        return done | {"left_out": f"more than {max_length} tokens"}
+        return done | {"left_out": _too_long(max_length)}
     except MaskError as error:
         return done | {"broken": str(error)}
     heard = "\n".join(m["content"] for m in stripped["messages"] if m["role"] != "assistant")
@@ -329,6 +332,19 @@ def _table(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
 def _raise_on_first_problem(tally: Tally) -> None:
     if tally.broken:
         raise MaskError(tally.broken[0])
+
+
+def _too_long(max_length: int | None) -> str:
+    return f"more than {max_length} tokens"
+
+
+def _raise_on_too_long(tally: Tally, max_length: int | None) -> None:
+    # The end of a long episode is where its goal is reached: neither cut nor dropped without being asked to.
+    if tally.left_out[_too_long(max_length)]:
+        raise DatasetError(
+            f"arm {tally.arm!r} has a success of {_too_long(max_length)}; raise train.max_length, "
+            "or set train.too_long = 'skip' to leave such rows out and count them in the card"
+        )
 
 
 def _raise_on_leaks(tally: Tally) -> None:

@@ -169,6 +169,7 @@ class StudyRunners:
             arm=stage.config["arm"],
             out_dir=folder,
             max_length=self.config.train.max_length,
+            too_long=self.config.train.too_long,
         )
         return {
             "rows": summary.num_rows,

@@ -194,6 +194,7 @@ class _Builder:
             "agent": self.agent,
             "model": self.model,
             "max_length": self.config.train.max_length,
+            "too_long": self.config.train.too_long,
         }
         return Stage(
             name=f"rows-{arm}", kind="dataset", version=VERSIONS["dataset"], config=content, inputs=sources

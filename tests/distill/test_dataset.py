@@ -116,6 +116,24 @@ def test_rows_that_cannot_be_trained_on_are_left_out_with_a_reason(row_of, token
     assert row_of(teacher[0], filters=RowFilter(max_steps=1))["left_out"] == "more than 1 steps"
 
 
+def test_a_row_too_long_is_an_error_unless_it_may_be_skipped(row_of, teacher, tmp_path, monkeypatch):
+    rows = [row_of(teacher[0], max_length=20), row_of(teacher[1])]
+    table = pa.Table.from_pylist(rows, schema=dataset._DONE)
+    monkeypatch.setattr(dataset, "_stream", lambda *_: iter([table]))
+    write(tmp_path, teacher[:2], "t.parquet")
+    args = {
+        "agent": AgentConfig(),
+        "env_name": "alfworld",
+        "model_path": "x",
+        "arm": "distill",
+        "max_length": 20,
+    }
+    with pytest.raises(DatasetError, match=r"more than 20 tokens; raise train\.max_length"):
+        build_dataset([tmp_path / "t.parquet"], out_dir=tmp_path / "a", **args)
+    summary = build_dataset([tmp_path / "t.parquet"], out_dir=tmp_path / "b", too_long="skip", **args)
+    assert summary.num_rows == 1 and dict(summary.left_out) == {"more than 20 tokens": 1}
+
+
 def test_what_is_no_trajectory_file_is_named_before_ray_is_asked(tmp_path, teacher):
     args = {
         "agent": AgentConfig(),
