@@ -178,6 +178,8 @@ class _Index:
         if self._vocabulary:
             import bm25s
 
+            # It announces every index, and an index here is a few dozen hints.
+            logging.getLogger("bm25s").setLevel(logging.WARNING)
             self._retriever = bm25s.BM25()
             self._retriever.index(self._documents, show_progress=False)
         self.likeness = _likeness(
