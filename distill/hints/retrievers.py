@@ -4,6 +4,7 @@ Every retriever is deterministic in (task, seed), gives no hint twice, and never
 """
 
 import hashlib
+import logging
 import math
 import random
 import re
