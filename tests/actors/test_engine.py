@@ -12,6 +12,7 @@ from actors.episode import EpisodeSpec
 from actors.models import ModelError
 from actors.rollout import Fleet, rollout
 from actors.store import read_finished
+from actors.tokenizer import load_tokenizer
 from envs.config import ScriptedConfig
 from envs.registry import list_tasks
 
@@ -67,10 +68,10 @@ def play(fleet, model, folder, progress=None, specs=None):
 @pytest.mark.slow
 def test_counts_and_text_are_those_of_the_reference(generate, tiny_model):
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     first = generate()
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer = load_tokenizer(str(tiny_model))
     text = tokenizer.apply_chat_template(
         [{"role": m.role, "content": m.content} for m in CHAT], tokenize=False, add_generation_prompt=True
     )
