@@ -67,6 +67,10 @@ def train_jobs(settings: WorkerSettings, report: Report) -> None:
     deepspeed = prepare_deepspeed(settings.config.use_gpu)
     if settings.config.use_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # Takes over torch's group. Before any model is read: ZeRO-3 spreads weights while reading, over this group.
+    deepspeed.init_distributed(
+        dist.get_backend(), auto_mpi_discovery=False, verbose=False, dist_init_required=False
+    )
     for job in settings.jobs:
         if _agreed(not (Path(job.folder) / "adapter" / MANIFEST).exists()):
             train_adapter(job, settings, deepspeed, report)
