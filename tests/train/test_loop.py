@@ -170,7 +170,7 @@ def test_two_workers_and_every_zero_stage_learn_the_same(unbroken, config, tiny_
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("zero_stage", [2, 3])
 def test_two_workers_killed_outright_go_on_as_if_unbroken(config, tiny_model, rows, tmp_path, zero_stage):
-    changes = {"num_workers": 2, "zero_stage": zero_stage, "epochs": 40}
+    changes = {"num_workers": 2, "zero_stage": zero_stage, "epochs": 12}
     broken = settings_for(config, tiny_model, tmp_path / "broken", rows, **changes)
     whole = settings_for(config, tiny_model, tmp_path / "whole", rows, **changes)
     workers = start_group([broken], num_workers=2)
