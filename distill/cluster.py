@@ -23,6 +23,7 @@ def ray_cluster(num_cpus: int, address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_worker_niceness", "0")
     # A busy machine needs longer than the default half minute to bring a node up.
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "180000")
     import ray
 
     if ray.is_initialized():
