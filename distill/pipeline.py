@@ -4,8 +4,9 @@ import json
 import logging
 from pathlib import Path
 
+from distill.atomic import write_atomically
 from distill.config import StudyConfig
-from distill.stages import StageStatus, StageStore, content_hash, run_stages, write_atomically
+from distill.stages import StageStatus, StageStore, content_hash, run_stages
 from distill.study import StudyPlan, plan_stages
 
 log = logging.getLogger(__name__)

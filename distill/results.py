@@ -1,10 +1,8 @@
 """All figures of a study in one document, `results.json`: what each arm scored and which differences are real."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,16 +74,9 @@ def build_results(
     }
 
 
-def write_results(results: Mapping[str, Any], path: Path) -> None:
-    """Write the document so that a reader sees the old one or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(results, file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def results_text(results: Mapping[str, Any]) -> str:
+    """`results.json` as text."""
+    return json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def verdict(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from distill.atomic import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -217,13 +218,3 @@ def _held(stages: Sequence[Stage], store: StageStore) -> Iterator[list[tuple[Sta
     with store.working(first) as folder, _held(rest, store) as others:
         order = {stage.key: index for index, stage in enumerate(stages)}
         yield sorted([(first, folder), *others], key=lambda pair: order[pair[0].key])
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write beside and rename, so that a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from distill.atomic import write_atomically
 from distill.report import plots
 from distill.report.inputs import ReportInputs
 from distill.report.page import render_page
 from distill.report.table import table_text
-from distill.results import write_results
+from distill.results import results_text
 
 
 def build_report(inputs: ReportInputs, out_dir: Path) -> Path:
@@ -18,17 +19,10 @@ def build_report(inputs: ReportInputs, out_dir: Path) -> Path:
         "loss": plots.loss_plot(inputs.curves),
     }
     figures = {name: svg for name, svg in drawn.items() if svg is not None}
-    write_results(inputs.results, out_dir / "results.json")
-    _write(out_dir / "table.txt", table_text(inputs.results))
-    (out_dir / "plots").mkdir(exist_ok=True)
+    write_atomically(out_dir / "results.json", results_text(inputs.results))
+    write_atomically(out_dir / "table.txt", table_text(inputs.results))
     for name, svg in figures.items():
-        _write(out_dir / "plots" / f"{name}.svg", plots.standalone(svg))
+        write_atomically(out_dir / "plots" / f"{name}.svg", plots.standalone(svg))
     page = out_dir / "report.html"
-    _write(page, render_page(inputs, figures))
+    write_atomically(page, render_page(inputs, figures))
     return page
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

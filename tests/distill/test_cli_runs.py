@@ -9,8 +9,9 @@ from types import ModuleType
 import pytest
 
 from distill import cli
+from distill.atomic import write_atomically
 from distill.config import StudyConfig
-from distill.results import build_results, write_results
+from distill.results import build_results, results_text
 from distill.stages import StageError, StageStatus
 
 STUDY = """
@@ -33,7 +34,7 @@ def finished(tmp_path: Path, panel_of: Callable, arms_of: Callable) -> Path:
     panel = panel_of(12)
     results = build_results("tiny", panel, arms_of(panel), resamples=200)
     run_dir = tmp_path / "runs" / "tiny"
-    write_results(results, run_dir / "report" / "results.json")
+    write_atomically(run_dir / "report" / "results.json", results_text(results))
     (run_dir / "report" / "report.html").write_text("<p>")
     (run_dir / "run.json").write_text("{}")
     return run_dir

@@ -10,8 +10,9 @@ import pytest
 
 from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, to_row
 from distill import statistics
+from distill.atomic import write_atomically
 from distill.episode_columns import EpisodeMismatchError, load_trajectories, read_episodes
-from distill.results import STANDARD_COMPARISONS, build_results, verdict, write_results
+from distill.results import STANDARD_COMPARISONS, build_results, results_text, verdict
 from envs.panel import PanelMismatchError
 
 ARM_KEYS = ["name", "env", "agent", "model", "adapter", "n", "success_rate", "success_ci95", "score", "steps"]
@@ -51,7 +52,7 @@ def test_document_has_the_promised_keys_and_survives_json(panel_of, arms_of, tmp
     assert all(set(ARM_KEYS) <= arm.keys() for arm in results["arms"])
     assert all(set(COMPARISON_KEYS) <= row.keys() for row in results["comparisons"])
     assert {(r["a"], r["b"]) for r in results["comparisons"]} == set(STANDARD_COMPARISONS)
-    write_results(results, tmp_path / "report" / "results.json")
+    write_atomically(tmp_path / "report" / "results.json", results_text(results))
     assert json.loads((tmp_path / "report" / "results.json").read_text()) == results
     assert [p.name for p in (tmp_path / "report").iterdir()] == ["results.json"]
 
