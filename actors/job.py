@@ -39,24 +39,26 @@ class RolloutSummary:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutSettings:
+    """How episodes are played, whichever they are."""
+
+    env: EnvConfig
+    agent: AgentConfig
+    model: ModelConfig
+    budget: BudgetConfig
+    sampling: SamplingConfig
+    rollout: RolloutConfig
+
+
 class Job:
     """What is asked for, what is owed, and what is left when it is done."""
 
-    def __init__(
-        self,
-        specs: Sequence[EpisodeSpec],
-        *,
-        env: EnvConfig,
-        agent: AgentConfig,
-        model: ModelConfig,
-        budget: BudgetConfig,
-        sampling: SamplingConfig,
-        config: RolloutConfig,
-        out_dir: Path,
-    ) -> None:
-        self.config, self.out_dir, self.budget, self.model = config, out_dir, budget, model
-        self.agent_name = make_agent(agent, env.name).name
-        ids = [episode_id(spec, self.agent_name, model.model) for spec in specs]
+    def __init__(self, specs: Sequence[EpisodeSpec], settings: RolloutSettings, out_dir: Path) -> None:
+        self.config, self.budget, self.model = settings.rollout, settings.budget, settings.model
+        self.out_dir = out_dir
+        self.agent_name = make_agent(settings.agent, settings.env.name).name
+        ids = [episode_id(spec, self.agent_name, self.model.model) for spec in specs]
         if len(set(ids)) != len(ids):
             twice = next(spec for spec, id_ in zip(specs, ids, strict=True) if ids.count(id_) > 1)
             raise ValueError(
@@ -66,13 +68,13 @@ class Job:
         owed = [spec for spec, id_ in zip(specs, ids, strict=True) if id_ not in finished]
         self.owed = play_order(owed, _turns_by_kind(out_dir) if finished else {})
         self.play = PlayConfig(
-            env=env,
-            agent=agent,
-            model=model,
-            budget=budget,
-            sampling=sampling,
-            slots=config.slots_per_host,
-            flush_every_s=config.flush_every_s,
+            env=settings.env,
+            agent=settings.agent,
+            model=settings.model,
+            budget=settings.budget,
+            sampling=settings.sampling,
+            slots=self.config.slots_per_host,
+            flush_every_s=self.config.flush_every_s,
         )
         self.retries, self._began = 0, time.monotonic()
         log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)

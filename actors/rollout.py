@@ -17,22 +17,18 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.config import (
-    AgentConfig,
-    BudgetConfig,
     EngineConfig,
     ModelConfig,
     RolloutConfig,
-    SamplingConfig,
     ScriptedModelConfig,
 )
 from actors.driver import Host, Progress, RolloutError
 from actors.episode import EpisodeSpec
-from actors.job import Job, RolloutSummary
+from actors.job import Job, RolloutSettings, RolloutSummary
 from actors.models import ModelError, check_adapter, resolve_model
 from actors.player import Ended, EpisodePlayer, Lost, Models, open_model
 from actors.store import EpisodeFile
 from actors.trajectory import Trajectory
-from envs.config import EnvConfig
 
 log = logging.getLogger(__name__)
 
@@ -118,14 +114,9 @@ class Fleet:
 
 def rollout(
     specs: Sequence[EpisodeSpec],
-    *,
-    env: EnvConfig,
-    agent: AgentConfig,
-    model: ModelConfig,
-    budget: BudgetConfig,
-    sampling: SamplingConfig,
-    rollout: RolloutConfig,
+    settings: RolloutSettings,
     out_dir: Path,
+    *,
     fleet: Fleet | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RolloutSummary:
@@ -134,17 +125,8 @@ def rollout(
     Raises `RolloutError` when it cannot go on and `ModelError` for a model or adapter that does not fit; episodes that
     ended before stay in `out_dir`.
     """
-    job = Job(
-        specs,
-        env=env,
-        agent=agent,
-        model=model,
-        budget=budget,
-        sampling=sampling,
-        config=rollout,
-        out_dir=out_dir,
-    )
-    own = Fleet(model) if fleet is None else fleet
+    job = Job(specs, settings, out_dir)
+    own = Fleet(settings.model) if fleet is None else fleet
     try:
         own.check_adapters(job.owed)
         if job.owed:
@@ -157,30 +139,16 @@ def rollout(
 
 def rollout_local(
     specs: Sequence[EpisodeSpec],
-    *,
-    env: EnvConfig,
-    agent: AgentConfig,
-    model: ModelConfig,
-    budget: BudgetConfig,
-    sampling: SamplingConfig,
-    rollout: RolloutConfig,
+    settings: RolloutSettings,
     out_dir: Path,
+    *,
     models: Models | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RolloutSummary:
     """The same without Ray, in this process; `models` replaces the configured model."""
-    job = Job(
-        specs,
-        env=env,
-        agent=agent,
-        model=model,
-        budget=budget,
-        sampling=sampling,
-        config=rollout,
-        out_dir=out_dir,
-    )
+    job = Job(specs, settings, out_dir)
     if job.owed:
-        asyncio.run(_play_here(job, models or open_model(model), progress))
+        asyncio.run(_play_here(job, models or open_model(settings.model), progress))
     return job.finish()
 
 

@@ -142,7 +142,7 @@ class _Bench:
 
     def ours(self, fleet, episodes: int, slots: int) -> tuple[float, list[Trajectory]]:
         """Seconds from the first turn's start to the last episode's end on disk, and what was played."""
-        from actors.rollout import rollout
+        from actors.rollout import RolloutSettings, rollout
 
         self._cold(fleet)
         self.runs += 1
@@ -150,13 +150,15 @@ class _Bench:
         ends: list[float] = []
         rollout(
             self.specs(episodes),
-            env=self.env,
-            agent=AGENT,
-            model=self.model,
-            budget=self.budget,
-            sampling=self.sampling,
-            rollout=RolloutConfig(slots_per_host=slots),
-            out_dir=folder,
+            RolloutSettings(
+                env=self.env,
+                agent=AGENT,
+                model=self.model,
+                budget=self.budget,
+                sampling=self.sampling,
+                rollout=RolloutConfig(slots_per_host=slots),
+            ),
+            folder,
             fleet=fleet,
             progress=lambda state: ends.append(time.monotonic()),
         )

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from actors.episode import EpisodeSpec
-from actors.rollout import Fleet, RolloutSummary, rollout
+from actors.rollout import Fleet, RolloutSettings, RolloutSummary, rollout
 from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
 from distill.config import StudyConfig
@@ -97,17 +97,7 @@ class StudyRunners:
             for task in tasks
         ]
         summary: RolloutSummary = rollout(
-            specs,
-            env=env,
-            agent=self.config.agent,
-            model=self.config.model,
-            budget=self.config.budget,
-            sampling=self.config.sampling.train
-            if stage.config["part"] == "train"
-            else self.config.sampling.eval,
-            rollout=self.config.rollout,
-            out_dir=folder,
-            fleet=self.fleet(),
+            specs, self._settings(env, stage.config["part"]), folder, fleet=self.fleet()
         )
         return {
             "episodes": summary.episodes,
@@ -117,6 +107,17 @@ class StudyRunners:
             "cached_tokens": summary.cached_tokens,
             "completion_tokens": summary.completion_tokens,
         }
+
+    def _settings(self, env: EnvConfig, part: str) -> RolloutSettings:
+        config = self.config
+        return RolloutSettings(
+            env=env,
+            agent=config.agent,
+            model=config.model,
+            budget=config.budget,
+            sampling=config.sampling.train if part == "train" else config.sampling.eval,
+            rollout=config.rollout,
+        )
 
     def fleet(self) -> Fleet:
         if self._fleet is None:

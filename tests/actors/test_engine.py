@@ -10,7 +10,7 @@ from actors.config import AgentConfig, BudgetConfig, EngineConfig, RolloutConfig
 from actors.driver import RolloutError
 from actors.episode import EpisodeSpec
 from actors.models import ModelError
-from actors.rollout import Fleet, rollout
+from actors.rollout import Fleet, RolloutSettings, rollout
 from actors.store import read_finished
 from actors.tokenizer import load_tokenizer
 from envs.config import ScriptedConfig
@@ -51,13 +51,15 @@ def play(fleet, model, folder, progress=None, specs=None):
     asked = [EpisodeSpec(task=task, role="base", arm="base", seed=0) for task in list_tasks(ENV)]
     return rollout(
         specs or asked,
-        env=ENV,
-        agent=AgentConfig(prompt="brief"),
-        model=model,
-        budget=BudgetConfig(max_turns=6, max_repeats=6, turn_timeout_s=300),
-        sampling=SamplingConfig(max_tokens=8),
-        rollout=RolloutConfig(slots_per_host=6, flush_every_s=0.05),
-        out_dir=folder,
+        RolloutSettings(
+            env=ENV,
+            agent=AgentConfig(prompt="brief"),
+            model=model,
+            budget=BudgetConfig(max_turns=6, max_repeats=6, turn_timeout_s=300),
+            sampling=SamplingConfig(max_tokens=8),
+            rollout=RolloutConfig(slots_per_host=6, flush_every_s=0.05),
+        ),
+        folder,
         fleet=fleet,
         progress=progress,
     )

@@ -17,7 +17,7 @@ from actors.driver import RolloutError
 from actors.episode import EpisodeSpec
 from actors.models import ModelError
 from actors.player import OneModel
-from actors.rollout import Fleet, rollout, rollout_local
+from actors.rollout import Fleet, RolloutSettings, rollout, rollout_local
 from actors.scripted import ScriptedModel
 from actors.store import EPISODES, read_finished
 from actors.trajectory import EndReason
@@ -32,22 +32,21 @@ def specs_of(env=ENV, **changes):
     return [EpisodeSpec(task=task, role="base", arm="base", seed=0, **changes) for task in list_tasks(env)]
 
 
-def settings(out_dir, *, env=ENV, model=MODEL, **config):
-    return {
-        "env": env,
-        "agent": AgentConfig(prompt="brief"),
-        "model": model,
-        "budget": BudgetConfig(max_steps=15),
-        "sampling": SamplingConfig(),
-        "rollout": RolloutConfig(**({"slots_per_host": 8, "flush_every_s": 0.05} | config)),
-        "out_dir": out_dir,
-    }
+def settings(*, env=ENV, model=MODEL, **config):
+    return RolloutSettings(
+        env=env,
+        agent=AgentConfig(prompt="brief"),
+        model=model,
+        budget=BudgetConfig(max_steps=15),
+        sampling=SamplingConfig(),
+        rollout=RolloutConfig(**({"slots_per_host": 8, "flush_every_s": 0.05} | config)),
+    )
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    rollout_local(specs_of(), **settings(folder))
+    rollout_local(specs_of(), settings(), folder)
     return played(folder)
 
 
@@ -57,36 +56,36 @@ def test_every_episode_ends_once(unbroken):
 
 
 def test_the_second_start_plays_nothing(tmp_path):
-    first = rollout_local(specs_of(), **settings(tmp_path))
-    second = rollout_local(specs_of(), **settings(tmp_path))
+    first = rollout_local(specs_of(), settings(), tmp_path)
+    second = rollout_local(specs_of(), settings(), tmp_path)
     assert (first.played, second.played) == (ENV.num_tasks, 0)
     assert second.turns == first.turns > 0
 
 
 def test_a_broken_run_goes_on_where_it_was(tmp_path, unbroken):
-    rollout_local(specs_of()[:10], **settings(tmp_path))
+    rollout_local(specs_of()[:10], settings(), tmp_path)
     whole = (tmp_path / EPISODES).read_bytes()
     (tmp_path / EPISODES).write_bytes(whole[: int(len(whole) * 0.7)])
-    summary = rollout_local(specs_of(), **settings(tmp_path))
+    summary = rollout_local(specs_of(), settings(), tmp_path)
     assert ENV.num_tasks - 10 < summary.played < ENV.num_tasks
     assert played(tmp_path) == unbroken
 
 
 def test_slots_do_not_change_what_is_played(tmp_path, unbroken):
-    rollout_local(specs_of(), **settings(tmp_path, slots_per_host=1))
+    rollout_local(specs_of(), settings(slots_per_host=1), tmp_path)
     assert played(tmp_path) == unbroken
 
 
 def test_one_world_that_fails_is_one_error_and_owed_again(tmp_path):
     bad = list_tasks(ENV)[3].id
     env = ENV.model_copy(update={"crash_on": (bad,)})
-    summary = rollout_local(specs_of(env), **settings(tmp_path, env=env, max_retries=1))
+    summary = rollout_local(specs_of(env), settings(env=env, max_retries=1), tmp_path)
     assert (summary.episodes, summary.errors, summary.retries) == (ENV.num_tasks, 1, 1)
     [error] = [t for t in read_finished(tmp_path) if t.end == EndReason.ERROR]
     assert error.task.id == bad
     assert "crash_on" in error.error
     assert error.retries == 1
-    mended = rollout_local(specs_of(), **settings(tmp_path))
+    mended = rollout_local(specs_of(), settings(), tmp_path)
     assert (mended.played, mended.errors, mended.episodes) == (1, 0, ENV.num_tasks)
 
 
@@ -105,7 +104,7 @@ class Flaky:
 
 def test_lost_episodes_are_replayed_alike(tmp_path, unbroken):
     models = OneModel(Flaky(97, GenerateError("engine died", retryable=True)))
-    summary = rollout_local(specs_of(), models=models, **settings(tmp_path, max_retries=5))
+    summary = rollout_local(specs_of(), settings(max_retries=5), tmp_path, models=models)
     assert summary.retries > 0
     assert summary.errors == 0
     assert played(tmp_path) == unbroken
@@ -113,23 +112,23 @@ def test_lost_episodes_are_replayed_alike(tmp_path, unbroken):
 
 def test_a_prompt_that_is_too_long_ends_the_episode_and_is_no_error(tmp_path):
     models = OneModel(Flaky(3, PromptTooLongError("900 tokens, context 800")))
-    summary = rollout_local(specs_of(), models=models, **settings(tmp_path))
+    summary = rollout_local(specs_of(), settings(), tmp_path, models=models)
     assert summary.errors == summary.retries == 0
     assert EndReason.TOKEN_LIMIT in {t.end for t in read_finished(tmp_path)}
 
 
 def test_errors_after_errors_stop_the_run_and_keep_what_ended(tmp_path):
-    rollout_local(specs_of()[:5], **settings(tmp_path))
+    rollout_local(specs_of()[:5], settings(), tmp_path)
     models = OneModel(Flaky(1, GenerateError("it refuses the API key", retryable=False)))
     with pytest.raises(RolloutError, match=r"refuses the API key.*start again"):
-        rollout_local(specs_of(), models=models, **settings(tmp_path))
-    summary = rollout_local(specs_of(), **settings(tmp_path))
+        rollout_local(specs_of(), settings(), tmp_path, models=models)
+    summary = rollout_local(specs_of(), settings(), tmp_path)
     assert (summary.played, summary.errors) == (ENV.num_tasks - 5, 0)
 
 
 def test_an_episode_asked_for_twice_is_refused(tmp_path):
     with pytest.raises(ValueError, match="asked for twice; give each a seed"):
-        rollout_local([*specs_of()[:2], specs_of()[1]], **settings(tmp_path))
+        rollout_local([*specs_of()[:2], specs_of()[1]], settings(), tmp_path)
 
 
 def test_an_unreachable_endpoint_stops_the_run_with_its_address(tmp_path):
@@ -137,7 +136,7 @@ def test_an_unreachable_endpoint_stops_the_run_with_its_address(tmp_path):
     with pytest.raises(
         RolloutError, match=r"http://127\.0\.0\.1:9/v1 .*cannot be reached.*is the server running"
     ):
-        rollout_local(specs_of(), **settings(tmp_path, model=model, max_retries=0))
+        rollout_local(specs_of(), settings(model=model, max_retries=0), tmp_path)
 
 
 def test_a_missing_model_is_named_before_anything_starts():
@@ -149,7 +148,7 @@ def test_a_missing_model_is_named_before_anything_starts():
 def test_hosts_play_what_one_process_plays(ray_cluster, tmp_path, unbroken):
     seen = []
     summary = rollout(
-        specs_of(), **settings(tmp_path, num_hosts=2), progress=lambda state: seen.append(state.ended)
+        specs_of(), settings(num_hosts=2), tmp_path, progress=lambda state: seen.append(state.ended)
     )
     assert played(tmp_path) == unbroken
     assert (summary.played, summary.errors) == (ENV.num_tasks, 0)
@@ -158,7 +157,7 @@ def test_hosts_play_what_one_process_plays(ray_cluster, tmp_path, unbroken):
 
 @pytest.mark.ray
 def test_recycled_hosts_play_the_same(ray_cluster, tmp_path, unbroken):
-    rollout(specs_of(), **settings(tmp_path, recycle_after=15))
+    rollout(specs_of(), settings(recycle_after=15), tmp_path)
     assert played(tmp_path) == unbroken
 
 
@@ -168,7 +167,7 @@ def test_a_killed_process_costs_only_what_was_in_flight(ray_cluster, tmp_path, u
     slow = MODEL.model_copy(update={"latency_s": 0.02})
     killer = Killer(victim, times=2)
     summary = rollout(
-        specs_of(), **settings(tmp_path, model=slow, num_hosts=2, slots_per_host=4), progress=killer.note
+        specs_of(), settings(model=slow, num_hosts=2, slots_per_host=4), tmp_path, progress=killer.note
     )
     assert len(killer.killed) == 2
     assert summary.errors == 0
@@ -179,4 +178,4 @@ def test_a_killed_process_costs_only_what_was_in_flight(ray_cluster, tmp_path, u
 @pytest.mark.ray
 def test_too_few_cpus_are_an_error_and_no_wait(ray_cluster, tmp_path):
     with pytest.raises(RolloutError, match=r"env hosts need 99 CPUs .* lower replicas or num_hosts"):
-        rollout(specs_of(), **settings(tmp_path, num_hosts=99))
+        rollout(specs_of(), settings(num_hosts=99), tmp_path)
