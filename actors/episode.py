@@ -96,18 +96,13 @@ async def run_episode(
         raise EpisodeLost(error.message, retryable=error.retryable) from error
     except EnvError as error:
         raise EpisodeLost(f"the world failed: {error}", retryable=True) from error
-    return Trajectory(
-        task=spec.task,
-        role=spec.role,
-        arm=spec.arm,
-        agent=agent.name,
-        model=model_name,
-        adapter=spec.recorded_adapter,
-        seed=spec.seed,
-        hints=spec.hints,
+    return _record(
+        spec,
+        agent.name,
+        model_name,
+        end=end,
         opening=start.observation,
         turns=tuple(turns),
-        end=end,
         success=state.success,
         score=state.score,
     )
@@ -117,6 +112,23 @@ def lost_trajectory(
     spec: EpisodeSpec, agent_name: str, model_name: str, reason: str, retries: int
 ) -> Trajectory:
     """The record of an episode that was given up: an error, counted apart from a failed attempt."""
+    return _record(spec, agent_name, model_name, end=EndReason.ERROR, error=reason, retries=retries)
+
+
+def _record(
+    spec: EpisodeSpec,
+    agent_name: str,
+    model_name: str,
+    *,
+    end: EndReason,
+    opening: str = "",
+    turns: tuple[Turn, ...] = (),
+    success: bool = False,
+    score: float = 0.0,
+    error: str | None = None,
+    retries: int = 0,
+) -> Trajectory:
+    """What was asked for and what came of it."""
     return Trajectory(
         task=spec.task,
         role=spec.role,
@@ -126,12 +138,12 @@ def lost_trajectory(
         adapter=spec.recorded_adapter,
         seed=spec.seed,
         hints=spec.hints,
-        opening="",
-        turns=(),
-        end=EndReason.ERROR,
-        success=False,
-        score=0.0,
-        error=reason,
+        opening=opening,
+        turns=turns,
+        end=end,
+        success=success,
+        score=score,
+        error=error,
         retries=retries,
     )
 

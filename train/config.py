@@ -65,47 +65,38 @@ class TrainConfig(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
+# The published ALFWorld run (arXiv 2510.01375), but for what it did by mistake: it cut rows at 1,024
+# tokens, put loss on observations, and quantised the base to 4 bits.
+_PAPER: dict[str, object] = {
+    "rank": 64,
+    "alpha": 128,
+    "dropout": 0.10,
+    "lr": 2e-4,
+    "schedule": "linear",
+    "warmup_ratio": 0.1,
+    "weight_decay": 0.01,
+    "epochs": 1,
+    "batch_rows": 8,
+    "micro_batch_rows": 2,
+    "max_length": 8192,
+    "gradient_checkpointing": True,
+    "use_gpu": True,
+    "num_workers": 1,
+    "seed": 42,
+}
+_PAPER_WEBSHOP = _PAPER | {
+    "rank": 16,
+    "alpha": 32,
+    "dropout": 0.20,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+}
+
 PRESETS: dict[str, dict[str, object]] = {
     # For instruct models of 7B and more, on GPUs.
     "recommended": {"use_gpu": True, "num_workers": 1, "gradient_checkpointing": True, "epochs": 2},
-    # The published ALFWorld run (arXiv 2510.01375), but for what it did by mistake: it cut rows at 1,024
-    # tokens, put loss on observations, and quantised the base to 4 bits.
-    "paper": {
-        "rank": 64,
-        "alpha": 128,
-        "dropout": 0.10,
-        "lr": 2e-4,
-        "schedule": "linear",
-        "warmup_ratio": 0.1,
-        "weight_decay": 0.01,
-        "epochs": 1,
-        "batch_rows": 8,
-        "micro_batch_rows": 2,
-        "max_length": 8192,
-        "gradient_checkpointing": True,
-        "use_gpu": True,
-        "num_workers": 1,
-        "seed": 42,
-    },
-    # The same for WebShop.
-    "paper-webshop": {
-        "rank": 16,
-        "alpha": 32,
-        "dropout": 0.20,
-        "lr": 2e-4,
-        "schedule": "linear",
-        "warmup_ratio": 0.1,
-        "weight_decay": 0.05,
-        "label_smoothing": 0.1,
-        "epochs": 1,
-        "batch_rows": 8,
-        "micro_batch_rows": 2,
-        "max_length": 8192,
-        "gradient_checkpointing": True,
-        "use_gpu": True,
-        "num_workers": 1,
-        "seed": 42,
-    },
+    "paper": _PAPER,
+    "paper-webshop": _PAPER_WEBSHOP,
     # The few-million-parameter model that ships with Offbook, on two CPU workers.
     "pocket": {
         "rank": 16,
