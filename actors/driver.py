@@ -1,7 +1,6 @@
 """Gives owed episodes to hosts until all have ended. Holds ids and counters only, and knows no Ray: hosts are behind `Host`."""
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from actors.episode import EpisodeSpec, lost_trajectory
+from actors.loss_log import LossLog
 from actors.player import Ended, Lost
 from actors.retry import Again, Breaker, RetryPolicy
 from actors.trajectory import EndReason, Trajectory
-
-log = logging.getLogger(__name__)
 
 
 class RolloutError(RuntimeError):
@@ -74,7 +72,7 @@ class Driver:
         self._ready = deque(_Owed(spec) for spec in specs)
         self._names = (agent_name, model_name)
         self._policy, self._breaker, self._stall_s = policy, breaker, stall_s
-        self._report = progress
+        self._report, self._losses = progress, LossLog()
         self._changed = asyncio.Condition()
         self._over = asyncio.Event()
 
@@ -90,6 +88,7 @@ class Driver:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._losses.flush()
         return self.state
 
     async def _work(self, host: Host) -> None:
@@ -113,7 +112,8 @@ class Driver:
     async def _lose(self, host: Host, owed: _Owed, loss: Lost) -> None:
         owed.lost += 1
         decision = self._policy.decide(lost=owed.lost, retryable=loss.retryable)
-        log.warning("%s on %s, attempt %d: %s", owed.spec.task.key, host.name, owed.lost, loss.reason)
+        given_up = not isinstance(decision, Again)
+        self._losses.note(host.name, loss.reason, owed.spec.task.key, given_up=given_up)
         if isinstance(decision, Again):
             self.state.retries += 1
             # The worker waits with its episode: while the fault lasts, no new episodes run into it.

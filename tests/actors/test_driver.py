@@ -6,6 +6,7 @@ import pytest
 
 from actors.driver import Driver, RolloutError
 from actors.episode import EpisodeSpec
+from actors.loss_log import LossLog
 from actors.player import Ended, Lost, Outbox, play_order
 from actors.retry import Breaker, RetryPolicy
 from actors.trajectory import EndReason
@@ -102,6 +103,29 @@ async def test_an_episode_that_is_lost_for_good_is_recorded_with_its_reason():
         "it broke",
         2,
     )
+
+
+async def test_what_one_fault_cost_is_one_line(caplog):
+    host = FakeHost("host 0", seconds=0.001, loses=lambda task, lost: lost == 0)
+    await driver(specs_of(64)).run([host], in_flight=64)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line == "host 0 lost 64 attempts, such as e/k0: it broke"
+
+
+async def test_losses_of_other_hosts_and_reasons_have_lines_of_their_own(caplog):
+    losses = LossLog(every_s=0.01)
+    for host, reason in (("a", "x"), ("a", "x"), ("a", "y"), ("b", "x")):
+        losses.note(host, reason, "t", given_up=host == "b")
+    assert caplog.messages == []
+    await asyncio.sleep(0.05)
+    assert caplog.messages == [
+        "a lost 2 attempts, such as t: x",
+        "a lost 1 attempt, such as t: y",
+        "b lost 1 attempt (1 given up), such as t: x",
+    ]
+    losses.note("a", "x", "t", given_up=False)
+    await asyncio.sleep(0.05)
+    assert caplog.messages[3:] == ["a lost 1 attempt, such as t: x"], "a fault that goes on is said again"
 
 
 async def test_errors_in_a_row_stop_it_early():
