@@ -3,6 +3,7 @@
 import argparse
 import logging
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from distill.pocket.corpus import write_shards, write_tokenizer
 
 log = logging.getLogger("distill.pocket")
 
-_SHARDS = 120
+_SHARDS = 90
 """More than an hour of an idle machine uses; they are written while the training reads them."""
 _EPISODES_PER_SHARD = 2500
 
@@ -68,6 +69,7 @@ def print_table(model: Path, *, games: int, seed: int) -> None:
 
 
 def _write_shards(shards: Path, tokenizer: Path, seed: int) -> None:
+    os.nice(19)  # The training waits for the first shard only.
     write_shards(shards, tokenizer, seed=seed, num_shards=_SHARDS, episodes_per_shard=_EPISODES_PER_SHARD)
 
 

@@ -12,6 +12,14 @@ from distill.pocket.tokenizer import build_tokenizer
 
 log = logging.getLogger(__name__)
 
+_READING_SHARDS = 24
+"""First shards, nearly all drills: reading advice is learnt early and cheaply, playing comes after."""
+_READING = MixConfig(drills=0.95)
+
+
+def mix_of_shard(number: int) -> MixConfig:
+    return _READING if number < _READING_SHARDS else MixConfig()
+
 
 def load_agent() -> ReactAgent:
     """The agent whose format the pocket model speaks."""
@@ -47,6 +55,6 @@ def write_shards(
         if path.is_file():
             continue
         rng = random.Random(f"shard-{seed}-{number}")
-        shard = make_shard(rng, agent, encoder, mix or MixConfig(), episodes_per_shard)
+        shard = make_shard(rng, agent, encoder, mix or mix_of_shard(number), episodes_per_shard)
         shard.save(path)
         log.info("%s: %d episodes, %d tokens", path.name, episodes_per_shard, len(shard.tokens))

@@ -97,7 +97,9 @@ class _Player:
         aim = f"for the {goal.receptacle_type}" if goal.receptacle_type else ""
         if lights:
             aim = f"and the {goal.lamp_type}"
-        thought = f"think: I need {number}{adjective} {goal.object_type}{' ' + aim if aim else ''}."
+        search = "I look inside." if Habit.OPEN_CONTAINERS in self.habits else "I look around."
+        choice = "I take only that." if Habit.TAKE_NAMED in self.habits else "I take the first."
+        thought = f"think: I need {number}{adjective} {goal.object_type}{' ' + aim if aim else ''}. {search} {choice}"
         self.turns.append(
             Turn(
                 reply=thought,

@@ -13,11 +13,11 @@ import numpy as np
 
 from actors.agents.base import Agent
 from actors.chat import Message
-from actors.trajectory import GivenHint, Turn
+from actors.trajectory import GivenHint
 from distill.pocket.advice import draw_advice
 from distill.pocket.demonstrator import Demonstration, demonstrate, rough_step_limit
-from distill.pocket.habits import HABIT_OF_KIND, Habit, draw_habits, habits_of_kind, lacking
-from envs.alfworld.game import KINDS, Game
+from distill.pocket.habits import HABIT_OF_KIND, Habit, draw_habits
+from envs.alfworld.game import Game
 from envs.alfworld.generate import Rooms, make_game
 from envs.task import Task
 
@@ -39,7 +39,7 @@ class MixConfig:
     large_rooms: float = 0.04
     """Share of rooms of full size; their episodes are three to four times as long."""
     drills: float = 0.5
-    """Share of episodes that are short drills of one rare habit with and without advice on it."""
+    """Share of episodes that stop after the first thought."""
     noise: float = 0.01
     """Share of words of the advice that are replaced by others, so that no single word is relied upon."""
 
@@ -47,64 +47,36 @@ class MixConfig:
 def draw_episode(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Message, ...]:
     """One demonstration as the agent would render it."""
     if rng.random() < mix.drills:
-        return draw_drill(rng, agent)
+        return draw_drill(rng, agent, mix)
     rooms: Rooms = "full" if rng.random() < mix.large_rooms else "small"
     game = make_game(rng, rooms=rooms).game
+    advice, habits = _draw_advised(rng, game, mix)
+    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)))
+    return render(agent, game, shown, advice)
+
+
+def draw_drill(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Message, ...]:
+    """The beginning of an episode up to its first thought, which says the plan: what advice changes is nearly all that is learnt from it.
+    The odds of each habit are those of whole episodes."""
+    game = make_game(rng, rooms="small").game
+    advice, habits = _draw_advised(rng, game, mix, planned=0.5)
+    shown = demonstrate(game, habits, max_steps=1)
+    return render(agent, game, replace(shown, turns=shown.turns[:1]), advice)
+
+
+def _draw_advised(
+    rng: random.Random, game: Game, mix: MixConfig, planned: float = 0.0
+) -> tuple[list[str], frozenset[Habit]]:
+    """The hints of a prompt and the habits they lead to; `planned` is the least share of hints on what the first thought says."""
+    own = HABIT_OF_KIND[game.kind]
+    shown = [Habit.OPEN_CONTAINERS, Habit.TAKE_NAMED, *([own] if own else [])]
     count = 0 if rng.random() < mix.no_advice else rng.randint(1, 3)
-    advice = [draw_advice(rng, game.kind) for _ in range(count)]
-    habits = draw_habits(rng, game.goal.object_type, {a.habit for a in advice if a.habit})
-    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)))
-    texts = [with_noise(rng, a.text, mix.noise) for a in advice]
-    return render(agent, game, shown, texts)
-
-
-_DRILLED = (
-    Habit.HEAT_FIRST,
-    Habit.CLEAN_FIRST,
-    Habit.COOL_FIRST,
-    Habit.SECOND_ONE,
-    *[Habit.USE_LAMP] * 2,
-    *[Habit.OPEN_CONTAINERS] * 2,
-    *[Habit.TAKE_NAMED] * 4,
-    Habit.OPEN_TARGET,
-    Habit.LOOK_ONCE,
-)
-
-
-def draw_drill(rng: random.Random, agent: Agent) -> tuple[Message, ...]:
-    """The beginning of an episode up to where one rare habit shows, nearly half the time with advice on it: what the advice changes
-    makes up most of what is learnt from it. The odds of each habit are those of whole episodes."""
-    habit = rng.choice(_DRILLED)
-    kinds = [kind for kind in KINDS if habit in habits_of_kind(kind)]
-    while True:
-        game = make_game(rng, rooms="small", kind=rng.choice(kinds)).game
-        if game.goal.object_type in lacking(habit):
-            break
-    # Advice on other habits as often as on this one: that there is advice at all must tell nothing.
-    fitting = rng.random() < 0.45
     advice = [
-        draw_advice(rng, game.kind, relevant=0.4)
-        for _ in range(rng.randint(0, 2) if fitting else rng.randint(1, 3))
+        draw_advice(rng, game.kind, habit=rng.choice(shown) if rng.random() < planned else None)
+        for _ in range(count)
     ]
-    if fitting:
-        advice.insert(rng.randint(0, len(advice)), draw_advice(rng, game.kind, habit=habit))
     habits = draw_habits(rng, game.goal.object_type, {a.habit for a in advice if a.habit})
-    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)))
-    kept = shown.turns[: _turns_until(habit, shown.turns)]
-    return render(agent, game, replace(shown, turns=kept), [a.text for a in advice])
-
-
-def _turns_until(habit: Habit, turns: Sequence[Turn]) -> int:
-    """How many turns it takes until a habit, or its lack, has shown."""
-    if habit in HABIT_OF_KIND.values():
-        return 1
-    if habit == Habit.OPEN_CONTAINERS:
-        closed = (i for i, turn in enumerate(turns) if turn.observation.endswith(" is closed."))
-        return next(closed, len(turns)) + 2
-    if habit == Habit.TAKE_NAMED:
-        taken = (i for i, turn in enumerate(turns) if turn.reply.startswith("take "))
-        return next(taken, len(turns)) + 1
-    return len(turns)
+    return [with_noise(rng, a.text, mix.noise) for a in advice], habits
 
 
 def render(agent: Agent, game: Game, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:

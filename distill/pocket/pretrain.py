@@ -31,7 +31,7 @@ class PretrainConfig:
     """Wall time of the training; the rate is zero at its end."""
     seed: int = 0
     workers: int = 2
-    step_tokens: int = 6144
+    step_tokens: int = 3072
     """Tokens of one update, all workers together, padding included."""
     muon_rate: float = 0.02
     adam_rate: float = 3e-3
@@ -41,7 +41,7 @@ class PretrainConfig:
     """Share of the time at the full rate; then it falls in a line to zero."""
     drill_steps: int = 60
     """First updates, on random names said twice: they teach copying before anything else."""
-    ema: float = 0.98
+    ema: float = 0.99
     checkpoint_s: float = 180.0
     hidden: int = 192
     layers: int = 4

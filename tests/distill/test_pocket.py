@@ -120,14 +120,16 @@ def test_who_repeats_says_the_failed_command_to_the_end(games):
     assert not any(turn.valid for turn in shown.turns[-4:])
 
 
-def test_the_thought_says_what_is_done_and_nothing_of_the_advice(games):
+def test_the_thought_says_the_plan_and_nothing_of_the_advice(games):
     game = next(g for g in games if g.kind == "pick_cool_then_place_in_recep")
     thing, place = game.goal.object_type, game.goal.receptacle_type
-    assert (
-        _replies(demonstrate(game, ALL, max_steps=9))[0] == f"think: I need a cool {thing} for the {place}."
-    )
-    without = demonstrate(game, ALL - {Habit.COOL_FIRST}, max_steps=9)
-    assert _replies(without)[0] == f"think: I need a {thing} for the {place}."
+    for habits, plan in (
+        (ALL, f"a cool {thing} for the {place}. I look inside. I take only that."),
+        (ALL - {Habit.COOL_FIRST}, f"a {thing} for the {place}. I look inside. I take only that."),
+        (ALL - {Habit.OPEN_CONTAINERS}, f"a cool {thing} for the {place}. I look around. I take only that."),
+        (ALL - {Habit.TAKE_NAMED}, f"a cool {thing} for the {place}. I look inside. I take the first."),
+    ):
+        assert _replies(demonstrate(game, habits, max_steps=9))[0] == f"think: I need {plan}"
 
 
 def test_habits_depend_on_the_thing_alone_until_advice_comes():
@@ -245,13 +247,13 @@ def test_episodes_repeat_with_their_seed_and_never_show_a_test_layout():
         assert layout_side(re.findall(r"a (\w+ \d+)", seen)) == "train"
 
 
-def test_a_drill_ends_where_its_habit_has_shown():
+def test_a_drill_ends_with_the_plan():
     agent = load_agent()
-    lengths = [len(draw_drill(random.Random(n), agent)) for n in range(60)]
-    assert lengths.count(3) > 15  # prompt, opening, thought
-    whole = [m for n in range(60) for m in draw_drill(random.Random(n), agent) if m.role == "system"]
-    with_advice = sum("\n- " in m.content for m in whole)
-    assert with_advice > 40
+    drills = [draw_drill(random.Random(n), agent, MixConfig()) for n in range(60)]
+    assert {len(messages) for messages in drills} == {3}  # prompt, opening, thought
+    assert all(messages[-1].content.startswith("think: I need ") for messages in drills)
+    with_advice = sum("\n- " in messages[0].content for messages in drills)
+    assert 25 < with_advice < 55
 
 
 def test_every_own_habit_belongs_to_one_kind():
