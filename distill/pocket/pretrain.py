@@ -24,6 +24,8 @@ from distill.pocket.tokenizer import END, PAD, token_parts
 
 log = logging.getLogger(__name__)
 
+_SHARD_PATIENCE_S = 300.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
@@ -202,7 +204,8 @@ class _Trainer:
 
     def _next_shard(self) -> Shard:
         """Shards in order, waiting for the writer; round again when there are no more to come."""
-        while True:
+        until = time.monotonic() + _SHARD_PATIENCE_S
+        while time.monotonic() < until:
             names = sorted(self.shards.glob("train-*.npz"))
             names = [n for n in names if not n.name.endswith(".part.npz")]
             total = int((self.shards / "num_shards").read_text())
@@ -212,6 +215,9 @@ class _Trainer:
                 self.shard_number += 1
                 return Shard.load(path)
             time.sleep(1)
+        raise TimeoutError(
+            f"no {path} after {_SHARD_PATIENCE_S:.0f} s: the process that writes it has stopped, see its error above"
+        )
 
     def _update(self, batch: Batch, rate: float) -> float:
         loss, weight = self._loss(batch)
