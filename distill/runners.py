@@ -143,12 +143,14 @@ class StudyRunners:
     def hints(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
         """Hints from the failures of the base rollouts, folded into a bank."""
         from distill.hints.bank import build_bank
-        from distill.hints.writer import write_hints
+        from distill.hints.writer import CALLS, write_hints
 
         base = read_trajectories(store.folder(stage.inputs["base"]))
         failed = failures(base)
         panel = Panel.load(store.folder(stage.inputs["tasks"]) / "test.panel.json")
-        written = write_hints(failed, self.config.writer, folder)
+        # Where the writer's settings or the base's failures changed, replies to prompts that are the same are not bought again.
+        paid_before = sorted(store.root.glob(f"{stage.kind}-*/{CALLS}"))
+        written = write_hints(failed, self.config.writer, folder, paid_before=paid_before)
         bank = build_bank(written, self.config.bank)
         bank.check_no_evaluation_task(failed, panel)
         bank.save(folder / "bank.parquet")

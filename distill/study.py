@@ -177,7 +177,7 @@ class _Builder:
 
     def hints(self, base: Stage) -> Stage:
         content = {
-            "writer": self.config.writer.model_dump(mode="json"),
+            "writer": self.config.writer.decisive,
             "bank": self.config.bank.model_dump(mode="json"),
         }
         return Stage(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,13 +27,25 @@ def call_key(messages: Sequence[Message], *settings: object) -> str:
 class CallCache:
     """One JSON line a call, appended and flushed as replies come in; a line torn by a kill is forgotten."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, earlier: Iterable[Path] = ()):
+        """`earlier`: files of other writers, whose replies are taken over when they are asked for."""
         self._path = path
         self._calls: dict[str, Call] = {}
         if path.exists():
-            self._read()
+            whole = _whole_lines(path)
+            if len(whole) < path.stat().st_size:
+                path.write_bytes(whole)
+            self._calls = _calls(whole)
+        self._elsewhere = {
+            key: call
+            for other in earlier
+            if other != path
+            for key, call in _calls(_whole_lines(other)).items()
+        }
 
     def get(self, key: str) -> Call | None:
+        if key not in self._calls and key in self._elsewhere:
+            self._keep(self._elsewhere[key])
         return self._calls.get(key)
 
     def add(self, key: str, completion: Completion, usd: float) -> Call:
@@ -44,21 +56,25 @@ class CallCache:
             completion_tokens=completion.completion_tokens,
             usd=usd,
         )
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(call), ensure_ascii=False) + "\n")
-        self._calls[key] = call
+        self._keep(call)
         return call
 
     @property
     def usd(self) -> float:
-        """Everything paid so far, earlier starts included."""
+        """What the replies kept here cost, earlier starts included."""
         return sum(call.usd for call in self._calls.values())
 
-    def _read(self) -> None:
-        raw = self._path.read_bytes()
-        whole = raw[: raw.rfind(b"\n") + 1]
-        if len(whole) < len(raw):
-            self._path.write_bytes(whole)
-        for line in whole.splitlines():
-            call = Call(**json.loads(line))
-            self._calls[call.key] = call
+    def _keep(self, call: Call) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(call), ensure_ascii=False) + "\n")
+        self._calls[call.key] = call
+
+
+def _whole_lines(path: Path) -> bytes:
+    raw = path.read_bytes()
+    return raw[: raw.rfind(b"\n") + 1]
+
+
+def _calls(lines: bytes) -> dict[str, Call]:
+    calls = (Call(**json.loads(line)) for line in lines.splitlines())
+    return {call.key: call for call in calls}

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Frozen(BaseModel):
@@ -19,6 +19,11 @@ class DiagnosticianConfig(_Frozen):
     """Names of habits that it keeps quiet about, such as "no_repeat"."""
     max_slip_share: float = Field(default=0.1, ge=0, lt=1)
     """Of a kind's hints, those about slips such as wrong object numbers: symptoms that would flood the bank of a model that sees badly."""
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The settings that decide what is written."""
+        return self.model_dump(mode="json")
 
 
 class OpenAIWriterConfig(_Frozen):
@@ -47,11 +52,33 @@ class OpenAIWriterConfig(_Frozen):
     reasks: int = Field(default=1, ge=0)
     """How often a reply that is not the asked JSON is sent back with the reason."""
     max_cost_usd: float | None = Field(default=None, gt=0)
-    """Stops before the call that could pass it; what was written stays. None: no limit."""
+    """Asks nothing that could pass it; earlier starts count, and replies that were paid for are kept. None: no limit."""
+    on_budget: Literal["stop", "go_on"] = "stop"
+    """What follows when `max_cost_usd` is reached: the study stops until it is raised, or goes on with the hints written so far."""
     usd_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
     json_schema: bool = True
     """Ask the server to hold to the JSON schema; False for servers that answer HTTP 400 to `response_format`."""
+
+    @model_validator(mode="after")
+    def a_limit_has_prices(self) -> "OpenAIWriterConfig":
+        if self.max_cost_usd is not None and not (
+            self.usd_per_million_prompt_tokens or self.usd_per_million_completion_tokens
+        ):
+            raise ValueError(
+                f"max_cost_usd = {self.max_cost_usd:g} limits nothing while both prices are 0; "
+                "set usd_per_million_prompt_tokens and usd_per_million_completion_tokens"
+            )
+        return self
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The settings that decide what is written. Money decides it only where a study goes on with what it bought."""
+        left_out = {"api_key_env", "concurrency", "timeout_s", "max_attempts"}
+        left_out |= {"usd_per_million_prompt_tokens", "usd_per_million_completion_tokens"}
+        if self.on_budget == "stop" or self.max_cost_usd is None:
+            left_out |= {"max_cost_usd", "on_budget"}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 WriterConfig = Annotated[DiagnosticianConfig | OpenAIWriterConfig, Field(discriminator="kind")]

@@ -41,6 +41,10 @@ class WriterError(RuntimeError):
     """No hints could be written, or not all; the message says what is kept and what to do."""
 
 
+class BudgetReachedError(WriterError):
+    """`max_cost_usd` does not reach for the next call; what was bought is kept, and a start with more money goes on."""
+
+
 class HintWriter(Protocol):
     async def __call__(self, failure: Trajectory) -> list[Hint]: ...
 
@@ -67,15 +71,25 @@ class WriterSummary:
     """Failures whose call failed, with the reason."""
     stopped: str | None = None
     """Why not every failure was asked about."""
+    budget_reached: bool = False
+    """Whether that is `max_cost_usd`."""
+    num_unpaid: int = 0
+    """Failures that the money did not reach for."""
 
 
 def write_hints(
-    failures: Sequence[Trajectory], config: WriterConfig, out_dir: Path, generate: Generate | None = None
+    failures: Sequence[Trajectory],
+    config: WriterConfig,
+    out_dir: Path,
+    generate: Generate | None = None,
+    *,
+    paid_before: Sequence[Path] = (),
 ) -> list[Hint]:
     """Every hint from every failure, in the order of the failures' ids; unfolded.
 
     Writes `written.parquet`, `writer.json` and, for a model, `calls.jsonl`, from which a second start goes on. `generate` takes the place
-    of the configured endpoint. Raises `WriterError` where an endpoint fails; what was answered until then is kept.
+    of the configured endpoint; replies in the files `paid_before` (other folders' `calls.jsonl`) are not bought again. Raises `WriterError`
+    where an endpoint fails or, unless `on_budget = "go_on"`, the money ends; what was answered until then is kept.
     """
     _require_failures(failures)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -85,7 +99,9 @@ def write_hints(
         hints = diagnose_all(ordered, config)
         summary = WriterSummary(writer=config.kind, num_failures=len(ordered))
     else:
-        writer = ModelWriter(config, out_dir / CALLS, generate or hint_endpoint(config))
+        writer = ModelWriter(
+            config, CallCache(out_dir / CALLS, paid_before), generate or hint_endpoint(config)
+        )
         hints = asyncio.run(_write_all(ordered, writer))
         summary = writer.summary
         summary.num_failures = len(ordered)
@@ -93,7 +109,7 @@ def write_hints(
     summary.num_without_hints = len(ordered) - len({source for hint in hints for source in hint.sources})
     (out_dir / SUMMARY).write_text(json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n")
     if isinstance(config, OpenAIWriterConfig):
-        _raise_on_errors(summary, out_dir)
+        _raise_on_errors(summary, out_dir, config.on_budget)
     pq.write_table(
         pa.Table.from_pylist([to_row(hint) for hint in hints], schema=HINT_SCHEMA), out_dir / WRITTEN
     )
@@ -104,11 +120,11 @@ def write_hints(
 class ModelWriter:
     """Asks a model about one failure at a time and counts what it costs."""
 
-    def __init__(self, config: OpenAIWriterConfig, cache_path: Path, generate: Generate):
+    def __init__(self, config: OpenAIWriterConfig, cache: CallCache, generate: Generate):
         self.config = config
         self.summary = WriterSummary(writer=config.model)
         self._generate = generate
-        self._cache = CallCache(cache_path)
+        self._cache = cache
         self._slots = asyncio.Semaphore(config.concurrency)
         self._reserved_usd = 0.0
         self._system = _prompt(f"{config.prompt}.system").template.strip()
@@ -122,8 +138,8 @@ class ModelWriter:
     async def __call__(self, failure: Trajectory) -> list[Hint]:
         """The hints from one failure; [] where the reply gave none or writing has stopped."""
         async with self._slots:
-            if self.is_stopped:
-                return []
+            if self.is_stopped and not self.summary.budget_reached:
+                return []  # Without money, replies that were bought before are still read.
             try:
                 reading = await self._ask(failure)
             except GenerateError as error:
@@ -168,13 +184,21 @@ class ModelWriter:
             self.summary.num_cached_calls += 1
             self._count(cached.prompt_tokens, cached.completion_tokens, cached.usd)
             return cached.text
+        if self.summary.budget_reached:
+            self.summary.num_unpaid += 1
+            return None
         # Reserved before the call, so that calls in flight together cannot pass the limit together. A token has rarely fewer than 2 characters.
         worst = self._usd(sum(len(m.content) for m in messages) // 2, config.max_tokens)
         if (
             config.max_cost_usd is not None
             and self._cache.usd + self._reserved_usd + worst > config.max_cost_usd
         ):
-            self.summary.stopped = f"max_cost_usd={config.max_cost_usd:g} could be passed by the next call; {self._cache.usd:.4f} USD are spent"
+            if not self.is_stopped:
+                self.summary.budget_reached = True
+                self.summary.stopped = (
+                    f"max_cost_usd={config.max_cost_usd:g} could be passed by the next call"
+                )
+            self.summary.num_unpaid += 1
             return None
         self._reserved_usd += worst
         try:
@@ -209,7 +233,7 @@ class ModelWriter:
         # The client has tried and waited already. A refusal before any answer (a wrong key) would be repeated for every failure.
         answered = self.summary.num_calls + self.summary.num_cached_calls
         if error.retryable or not answered:
-            self.summary.stopped = str(error)
+            self.summary.stopped = self.summary.stopped or str(error)
 
     def _messages(self, failure: Trajectory) -> tuple[Message, ...]:
         user = self._user.substitute(
@@ -254,17 +278,22 @@ def _require_failures(failures: Sequence[Trajectory]) -> None:
             )
 
 
-def _raise_on_errors(summary: WriterSummary, out_dir: Path) -> None:
-    asked = summary.num_calls + summary.num_cached_calls
+def _raise_on_errors(summary: WriterSummary, out_dir: Path, on_budget: str) -> None:
+    kept = f"{summary.num_calls + summary.num_cached_calls} replies are kept in {out_dir / CALLS}"
+    if summary.budget_reached and on_budget == "stop":
+        raise BudgetReachedError(
+            f"{summary.writer}: {summary.stopped}: {summary.usd:.4f} USD are spent and {summary.num_unpaid} of {summary.num_failures} "
+            f"failures are still to be asked about; {kept}; raise writer.max_cost_usd and start again to go on from there, "
+            'or set writer.on_budget = "go_on" to use the hints written so far'
+        )
+    if summary.budget_reached:
+        log.warning("hints: going on with what is written: %s", summary.stopped)
     if not summary.errors:
-        if summary.stopped:
-            log.warning("hints: stopped early: %s", summary.stopped)
         return
     first = summary.errors[0]["error"]
-    if summary.stopped is not None or len(summary.errors) == summary.num_failures:
-        raise WriterError(
-            f"{summary.writer}: {first}; {asked} replies are kept in {out_dir / CALLS}, start again to go on from there"
-        )
+    stopped_by_errors = summary.stopped is not None and not summary.budget_reached
+    if stopped_by_errors or len(summary.errors) == summary.num_failures:
+        raise WriterError(f"{summary.writer}: {first}; {kept}, start again to go on from there")
     log.warning(
         "hints: %d of %d failures could not be asked about, first: %s",
         len(summary.errors),

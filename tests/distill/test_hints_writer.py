@@ -13,7 +13,7 @@ from actors.trajectory import EndReason, Turn
 from distill.hints.config import DiagnosticianConfig, OpenAIWriterConfig
 from distill.hints.hint import from_row
 from distill.hints.reply import read_reply
-from distill.hints.writer import WriterError, trace_text, write_hints
+from distill.hints.writer import BudgetReachedError, WriterError, trace_text, write_hints
 
 CONFIG = OpenAIWriterConfig(
     model="m",
@@ -160,14 +160,63 @@ def test_a_wrong_key_stops_at_the_first_call(failures, tmp_path):
     assert len(model.calls) == 1
 
 
-def test_money_stops_before_the_limit_and_keeps_what_was_bought(failures, tmp_path):
-    config = CONFIG.model_copy(update={"max_cost_usd": 0.055, "concurrency": 6, "max_tokens": 100})
+POOR = CONFIG.model_copy(update={"max_cost_usd": 0.055, "concurrency": 6, "max_tokens": 100})
+
+
+def test_money_stops_before_the_limit_and_more_money_buys_only_the_rest(failures, tmp_path):
     model = FakeModel(good())
+    with pytest.raises(
+        BudgetReachedError, match=r"max_cost_usd=0\.055 .* USD are spent .*raise writer\.max_cost_usd"
+    ):
+        write_hints(failures, POOR, tmp_path, model)
+    bought = len(model.calls)
+    assert 0 < bought < 6
+    assert summary(tmp_path)["usd"] == pytest.approx(bought * 0.012)
+    assert summary(tmp_path)["num_unpaid"] == 6 - bought
+    assert not (tmp_path / "written.parquet").exists()
+    rich = POOR.model_copy(update={"max_cost_usd": 1.0})
+    assert len(write_hints(failures, rich, tmp_path, model)) == len(model.calls) == 6
+    whole = write_hints(failures, CONFIG, tmp_path / "unbroken", FakeModel(good()))
+    assert write_hints(failures, rich, tmp_path, FakeModel(AssertionError("asked again"))) == whole
+
+
+def test_a_study_may_go_on_with_what_the_money_bought(failures, tmp_path):
+    model = FakeModel(good())
+    config = POOR.model_copy(update={"on_budget": "go_on"})
     hints = write_hints(failures, config, tmp_path, model)
-    written = summary(tmp_path)
     assert 0 < len(hints) == len(model.calls) < 6
+    written = summary(tmp_path)
     assert written["usd"] <= 0.055
     assert "max_cost_usd=0.055" in written["stopped"]
+    assert pq.read_table(tmp_path / "written.parquet").num_rows == len(hints)
+
+
+def test_replies_bought_for_another_folder_are_taken_over(failures, tmp_path):
+    write_hints(failures[:4], CONFIG, tmp_path / "a", FakeModel(good()))
+    paid = tmp_path / "a" / "calls.jsonl"
+    torn = paid.read_bytes()[:-20]
+    paid.write_bytes(torn)
+    model = FakeModel(good())
+    hints = write_hints(failures, CONFIG, tmp_path / "b", model, paid_before=[paid])
+    assert (len(hints), len(model.calls)) == (6, 3)
+    assert summary(tmp_path / "b")["usd"] == pytest.approx(6 * 0.012)
+    assert paid.read_bytes() == torn, "another's file is read only"
+    silent = FakeModel(AssertionError("asked again"))
+    assert write_hints(failures, CONFIG, tmp_path / "b", silent) == hints
+
+
+def test_a_limit_without_prices_is_refused():
+    with pytest.raises(ValueError, match="limits nothing while both prices are 0"):
+        OpenAIWriterConfig(model="m", max_cost_usd=1.0)
+
+
+def test_only_money_that_a_study_goes_on_with_decides_what_is_written():
+    decides = OpenAIWriterConfig.decisive.fget
+    assert decides(CONFIG.model_copy(update={"timeout_s": 1.0, "max_cost_usd": 1.0})) == decides(CONFIG)
+    assert decides(CONFIG.model_copy(update={"temperature": 1.0})) != decides(CONFIG)
+    going_on = POOR.model_copy(update={"on_budget": "go_on"})
+    assert decides(going_on) != decides(POOR)
+    assert decides(going_on.model_copy(update={"max_cost_usd": None})) == decides(POOR)
 
 
 def test_a_line_torn_by_a_kill_is_asked_again_and_the_rest_is_kept(failures, tmp_path):
