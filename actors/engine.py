@@ -6,15 +6,18 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from actors.chat import Completion, Message, PromptTooLongError, Sampling
+from actors.chat import Completion, GenerateError, Message, PromptTooLongError, Sampling
+from actors.codec import ChatCodec
 from actors.config import EngineConfig
+from actors.mailbox import Mailbox
 from actors.models import (
+    ModelError,
     adapter_digest,
     check_adapter,
     checkpoint_dtype,
@@ -23,6 +26,7 @@ from actors.models import (
 )
 from actors.tokenizer import load_tokenizer
 from actors.vllm_backend import ApartBackend, Backend, InsideBackend, sampling_params
+from actors.wire import Answer, Delivery, Request
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +57,7 @@ class EngineMetrics:
     running: int
     adapter: str | None
     idle_s: float
-    """Since a call last ended; health is that this stays small while calls are running."""
+    """Since a call last ended, or began with none beside it; health is that this stays small while calls are running."""
 
 
 class Engine:
@@ -69,7 +73,9 @@ class Engine:
         self._max_len = config.max_model_len or _context_length(self._folder, self._device)
         kind = InsideBackend if _core(config) == "inside" else ApartBackend
         self._backend: Backend = kind(**self._engine_args())
-        self._known_stops: dict[tuple[str, ...], list[int] | None] = {}
+        self._codec = ChatCodec(self._tokenizer)
+        self._greedy: dict[Sampling, Any] = {}
+        self._mailbox = Mailbox(self._answer)
         self._loaded: str | None = None
         self._running = 0
         self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
@@ -105,57 +111,62 @@ class Engine:
     async def generate(
         self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None
     ) -> Completion:
-        """Raises `PromptTooLongError`, and `ModelError` for an adapter that does not fit."""
-        prompt_ids = self.render(messages)
-        if len(prompt_ids) >= self._max_len:
-            raise PromptTooLongError(
-                f"the prompt has {len(prompt_ids)} tokens, the engine's context {self._max_len}"
-            )
-        stop_ids = self._stop_ids(sampling.stop)
-        lora = await self._enter(adapter)
-        try:
-            answer = await self._backend.generate(prompt_ids, sampling_params(sampling, stop_ids), lora)
-        finally:
-            await self._leave()
-        self._calls += 1
-        self._prompt_tokens += len(prompt_ids)
-        self._cached_tokens += answer.cached_tokens
-        self._completion_tokens += len(answer.token_ids)
+        """One chat at a time. Raises `PromptTooLongError`, and `ModelError` for an adapter that does not fit."""
+        prompt_ids = self._codec.encode(messages)
+        answer = await self._draw(prompt_ids, sampling, adapter)
         return Completion(
-            text=answer.text if stop_ids is None else self._text(answer.token_ids, sampling.stop),
+            text=answer.text or self._codec.decode(answer.token_ids, sampling.stop),
             prompt_tokens=len(prompt_ids),
             cached_tokens=answer.cached_tokens,
             completion_tokens=len(answer.token_ids),
             finish_reason=answer.finish_reason,
         )
 
+    async def post(self, line: str, requests: Sequence[Request], dropped: Sequence[int]) -> str:
+        """See `Mailbox`: a host's requests, whose answers it collects."""
+        return self._mailbox.post(line, requests, dropped)
+
+    async def collect(self, line: str) -> Delivery:
+        return await self._mailbox.collect(line)
+
+    async def tokenizer(self) -> Any:
+        return self._tokenizer
+
     def render(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of the chat up to where the model speaks, by the model's own template."""
-        text = self._tokenizer.apply_chat_template(
-            [{"role": message.role, "content": message.content} for message in messages],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
-        # The template writes every special token itself.
-        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._codec.encode_whole(messages)
 
-    def _stop_ids(self, stop: tuple[str, ...]) -> list[int] | None:
-        """The tokens that hold a stop of one ASCII character: such a stop never lies across two tokens. None: a stop is longer.
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            return await self._draw(request.prompt_ids, request.sampling, request.adapter)
+        except ModelError as error:
+            raise GenerateError(str(error), retryable=False) from error
 
-        vLLM then need not turn tokens into text at every step, and only our own reading of the tokenizer counts.
-        """
-        if stop not in self._known_stops:
-            simple = all(len(text) == 1 and text.isascii() for text in stop)
-            pieces = (
-                [self._tokenizer.decode([index]) for index in range(len(self._tokenizer))] if simple else []
+    async def _draw(self, prompt_ids: list[int], sampling: Sampling, adapter: str | None) -> Answer:
+        if len(prompt_ids) >= self._max_len:
+            raise PromptTooLongError(
+                f"the prompt has {len(prompt_ids)} tokens, the engine's context {self._max_len}"
             )
-            holding = [index for index, piece in enumerate(pieces) if any(text in piece for text in stop)]
-            self._known_stops[stop] = holding if simple else None
-        return self._known_stops[stop]
+        params = self._params(sampling)
+        lora = await self._enter(adapter)
+        try:
+            answer = await self._backend.generate(prompt_ids, params, lora)
+        finally:
+            await self._leave()
+        self._calls += 1
+        self._prompt_tokens += len(prompt_ids)
+        self._cached_tokens += answer.cached_tokens
+        self._completion_tokens += len(answer.token_ids)
+        return answer
 
-    def _text(self, token_ids: Sequence[int], stop: tuple[str, ...]) -> str:
-        text = self._tokenizer.decode(token_ids, skip_special_tokens=True)
-        return text[: min((text.find(mark) for mark in stop if mark in text), default=len(text))]
+    def _params(self, sampling: Sampling) -> Any:
+        """vLLM's own record; that of greedy decoding, where a seed says nothing, is made once."""
+        if sampling.temperature > 0:
+            return sampling_params(sampling, self._codec.stop_ids(sampling.stop))
+        key = replace(sampling, seed=None)
+        if key not in self._greedy:
+            self._greedy[key] = sampling_params(key, self._codec.stop_ids(key.stop))
+        return self._greedy[key]
 
     async def reset_cache(self) -> None:
         """Forget every prompt, so that a measurement starts cold."""
@@ -173,6 +184,8 @@ class Engine:
                 if adapter != self._loaded:
                     await self._swap(adapter)
             lora = self._lora(adapter) if adapter and not self._merge else None
+            if self._running == 0:
+                self._last_end = time.monotonic()  # Time without calls is no sign of ill health.
             self._running += 1
             return lora
 

@@ -3,108 +3,86 @@
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 
-from actors.chat import Completion, Generate, GenerateError, Message, Sampling
+from actors.chat import GenerateError
+from actors.engine_client import EngineClient
 from actors.episode import EpisodeSpec
-from actors.models import ModelError
-from actors.player import Ended, EpisodePlayer, Lost, PlayConfig, open_model
-from actors.routing import NoEngineError, Router
+from actors.line import LineCutError
+from actors.player import Ended, EpisodePlayer, Lost, Models, PlayConfig, open_model
+from actors.tokenizer import import_tokenizers
 from actors.trajectory import Trajectory
+from actors.wire import Delivery, Request
 
 log = logging.getLogger(__name__)
 
 
-class EngineClient:
-    """Engines as one model: sessions stay with their engine, and move when it dies."""
+class EngineActorPort:
+    """A line to an engine that is a Ray actor."""
 
-    def __init__(self, engines: Mapping[str, Any]) -> None:
-        self._engines = dict(engines)  # name -> actor handle
-        self._router = Router(tuple(engines))
-        self._back = asyncio.Event()
-        self._probes: set[asyncio.Task[None]] = set()
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
 
-    def generate_for(self, adapter: str | None) -> Generate:
-        return _AdapterModel(client=self, adapter=adapter)
+    async def post(self, line: str, requests: Sequence[Request], dropped: Sequence[int]) -> str:
+        return await _answered(self._engine.post.remote(line, requests, dropped))
 
-    def end_session(self, session: str) -> None:
-        self._router.end_session(session)
+    async def collect(self, line: str) -> Delivery:
+        return await _answered(self._engine.collect.remote(line))
 
-    async def call(
-        self, messages: Sequence[Message], sampling: Sampling, session: str, adapter: str | None
-    ) -> Completion:
-        name = await self._living_engine(session)
-        try:
-            return await self._engines[name].generate.remote(messages, sampling, adapter)
-        except RayActorError as error:
-            self._bury(name)
-            raise GenerateError(
-                f"{name} died during a call: {type(error).__name__}", retryable=True
-            ) from error
-        except RayTaskError as error:
-            raise _cause(error, name) from error
+    async def tokenizer(self) -> Any:
+        return await _answered(self._engine.tokenizer.remote())
 
-    async def _living_engine(self, session: str) -> str:
-        """The caller's time limit bounds the wait for an engine that is coming back."""
+    async def wait_alive(self) -> None:
         while True:
             try:
-                return self._router.engine_for(session)
-            except NoEngineError:
-                self._back.clear()
-                await self._back.wait()
-
-    def _bury(self, name: str) -> None:
-        self._router.mark_dead(name)
-        probe = asyncio.create_task(self._await_return(name))
-        self._probes.add(probe)
-        probe.add_done_callback(self._probes.discard)
-
-    async def _await_return(self, name: str) -> None:
-        while True:
-            try:
-                await self._engines[name].metrics.remote()
+                await self._engine.metrics.remote()
+                return
             except RayActorError:
                 await asyncio.sleep(0.5)
-            else:
-                self._router.mark_alive(name)
-                self._back.set()
-                return
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _AdapterModel:
-    client: EngineClient
-    adapter: str | None
-
-    async def __call__(self, messages: Sequence[Message], sampling: Sampling, *, session: str) -> Completion:
-        return await self.client.call(messages, sampling, session, self.adapter)
+async def _answered(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except RayActorError as error:
+        raise LineCutError(type(error).__name__) from error
+    except RayError as error:
+        # The engine lives; what else Ray may say of one call is over with the next.
+        raise GenerateError(f"the engine failed: {error!r}", retryable=True) from error
 
 
 class EnvHost:
     def __init__(self, config: PlayConfig, engines: Mapping[str, Any], writer: Any) -> None:
         self._config, self._engines, self._writer = config, engines, writer
         self._player: EpisodePlayer | None = None
+        self._starting = asyncio.Lock()
 
     async def pid(self) -> int:
         return os.getpid()
 
     async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
-        return await self._started().play(spec, lost)
+        return await (await self._started()).play(spec, lost)
 
     async def record(self, trajectory: Trajectory) -> None:
-        await self._started().record(trajectory)
+        await (await self._started()).record(trajectory)
 
-    def _started(self) -> EpisodePlayer:
-        # Built at the first call and not in the constructor, because it needs the actor's event loop.
-        if self._player is None:
-            models = EngineClient(self._engines) if self._engines else open_model(self._config.model)
-            self._player = EpisodePlayer(self._config, models, self._write)
-        return self._player
+    async def _started(self) -> EpisodePlayer:
+        # Not in the constructor, which has no event loop; not at the first turn, whose time limit it would eat into.
+        async with self._starting:
+            if self._player is None:
+                self._player = EpisodePlayer(self._config, await self._open_models(), self._write)
+            return self._player
+
+    async def _open_models(self) -> Models:
+        if not self._engines:
+            return open_model(self._config.model)
+        # Before the engine's tokenizer is unpickled, which would bring PyTorch along.
+        import_tokenizers()
+        return await EngineClient.connect({n: EngineActorPort(e) for n, e in self._engines.items()})
 
     async def _write(self, lines: list[str]) -> None:
         while True:
@@ -121,15 +99,6 @@ def host_actor(config: PlayConfig, engines: Mapping[str, Any], writer: Any) -> A
         num_cpus=1,
         max_restarts=100,
         max_concurrency=4 * config.slots + 16,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}},
     )
     return remote.remote(config, engines, writer)
-
-
-def _cause(error: RayTaskError, name: str) -> GenerateError:
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, GenerateError):
-        return cause
-    if isinstance(cause, ModelError):
-        return GenerateError(str(cause), retryable=False)
-    return GenerateError(f"{name} failed: {cause!r}", retryable=True)

@@ -150,7 +150,9 @@ def _record(
 
 async def _within(timeout_s: float, call: Awaitable[Completion]) -> Completion:
     try:
-        return await asyncio.wait_for(call, timeout_s)
+        # Not `wait_for`, which in Python 3.11 makes a task of every call.
+        async with asyncio.timeout(timeout_s):
+            return await call
     except TimeoutError as error:
         message = f"the model did not answer a turn within budget.turn_timeout_s = {timeout_s:g}"
         raise GenerateError(message, retryable=True) from error

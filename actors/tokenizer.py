@@ -1,6 +1,7 @@
 """A checkpoint's own tokenizer: the engine's prompts and the training rows must be cut into the same tokens."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,15 @@ def load_tokenizer(folder: str) -> Any:
             f"the tokenizer in {folder} has no chat template; Offbook speaks to chat models only, add chat_template.jinja"
         )
     return tokenizer
+
+
+def import_tokenizers() -> None:
+    """Import what a tokenizer needs and not PyTorch: transformers would, which costs each env host seconds and 250 MB."""
+    if "torch" in sys.modules or "transformers" in sys.modules:
+        return
+    # A module that is None counts as not installed; transformers then keeps to its tokenizers.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401
+    finally:
+        del sys.modules["torch"]

@@ -11,23 +11,12 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.chat import Sampling
+from actors.wire import Answer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One finished request."""
-
-    text: str
-    """"" where the request asked for token ids only."""
-    token_ids: tuple[int, ...]
-    cached_tokens: int
-    finish_reason: str
 
 
 class Backend(Protocol):

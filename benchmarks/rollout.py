@@ -184,15 +184,21 @@ class _Bench:
     def lockstep(self, fleet, episodes: int) -> float:
         """Seconds when every turn of a batch waits for the slowest of the batch, and the next batch for the last."""
         self._cold(fleet)
-        [engine] = fleet.engines.values()
+        return asyncio.run(self._batches(fleet, self.specs(episodes)))
+
+    async def _batches(self, fleet, specs: Sequence[EpisodeSpec]) -> float:
+        from actors.engine_client import EngineClient
+        from actors.env_host import EngineActorPort
+
+        # The same way to the engine as ours: only the order of the turns differs.
+        client = await EngineClient.connect({n: EngineActorPort(e) for n, e in fleet.engines.items()})
         began = time.monotonic()
-        specs = self.specs(episodes)
         for first in range(0, len(specs), self.slots):
-            asyncio.run(self._batch(engine, specs[first : first + self.slots]))
+            await self._batch(client.generate_for(None), specs[first : first + self.slots])
         return time.monotonic() - began
 
-    async def _batch(self, engine, specs: Sequence[EpisodeSpec]) -> None:
-        agent, barrier = make_agent(AGENT, self.env.name), _Barrier(engine, len(specs))
+    async def _batch(self, generate: Generate, specs: Sequence[EpisodeSpec]) -> None:
+        agent, barrier = make_agent(AGENT, self.env.name), _Barrier(generate, len(specs))
 
         async def one(spec: EpisodeSpec) -> None:
             try:
@@ -216,12 +222,12 @@ class _Bench:
 class _Barrier(Generate):
     """Calls wait until every living episode has called; then the batch goes out, and all wait for its last answer."""
 
-    def __init__(self, engine, living: int) -> None:
-        self.engine, self.living, self.waiting = engine, living, []
+    def __init__(self, generate: Generate, living: int) -> None:
+        self.generate, self.living, self.waiting = generate, living, []
 
     async def __call__(self, messages: Sequence[Message], sampling: Sampling, *, session: str) -> Completion:
         future = asyncio.get_running_loop().create_future()
-        self.waiting.append((messages, sampling, future))
+        self.waiting.append((messages, sampling, session, future))
         self._go_when_complete()
         return await future
 
@@ -235,8 +241,8 @@ class _Barrier(Generate):
             self.task = asyncio.create_task(self._answer(batch))
 
     async def _answer(self, batch) -> None:
-        answers = await asyncio.gather(*(self.engine.generate.remote(m, s) for m, s, _ in batch))
-        for (_, _, future), answer in zip(batch, answers, strict=True):
+        answers = await asyncio.gather(*(self.generate(m, s, session=name) for m, s, name, _ in batch))
+        for (*_, future), answer in zip(batch, answers, strict=True):
             future.set_result(answer)
 
 
@@ -248,7 +254,7 @@ def _replay_engine():
     class ReplayEngine(Engine):
         async def replay(self, chats, sampling: Sampling, in_flight: int) -> float:
             prompts = [[self.render(chat) for chat in episode] for episode in chats]
-            params = sampling_params(sampling, self._stop_ids(sampling.stop))
+            params = sampling_params(sampling, self._codec.stop_ids(sampling.stop))
             slots = asyncio.Semaphore(in_flight)
 
             async def one(episode) -> None:

@@ -6,6 +6,7 @@ import pytest
 from rollout_kills import Killer, played
 
 from actors.chat import Message, PromptTooLongError, Sampling
+from actors.codec import ChatCodec
 from actors.config import AgentConfig, BudgetConfig, EngineConfig, RolloutConfig, SamplingConfig
 from actors.driver import RolloutError
 from actors.episode import EpisodeSpec
@@ -86,6 +87,19 @@ def test_counts_and_text_are_those_of_the_reference(generate, tiny_model):
     again = generate()
     assert again.text == first.text
     assert again.cached_tokens > first.prompt_tokens / 2
+
+
+@pytest.mark.ray
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_host_reads_a_chat_as_the_engine_does(fleet):
+    import ray
+
+    engine = fleet.engines["engine 0"]
+    codec = ChatCodec(ray.get(engine.tokenizer.remote()))
+    grown = [*CHAT, Message(role="assistant", content="open drawer 2"), Message(role="user", content="mug 1")]
+    for chat in (CHAT[:1], CHAT, grown):
+        assert codec.encode(chat) == ray.get(engine.render.remote(chat))
 
 
 @pytest.mark.ray
