@@ -28,7 +28,7 @@ class Engine:
     """Says its prompt backwards; can be killed and started."""
 
     def __init__(self):
-        self.calls, self.dead, self.returned = 0, False, asyncio.Event()
+        self.calls, self.probes, self.dead, self.returned = 0, 0, False, asyncio.Event()
         self.mailbox = Mailbox(self._answer, poll_s=0.05)
 
     async def _answer(self, request):
@@ -55,6 +55,7 @@ class Engine:
         return Tokenizer()
 
     async def wait_alive(self):
+        self.probes += 1
         await self.returned.wait()
 
     def _check(self):
@@ -108,6 +109,7 @@ def test_all_calls_of_a_dead_engine_fail_once_and_wait_for_its_return():
         calls = [asyncio.create_task(ask(client, f"s{n}")) for n in range(4)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(result, GenerateError) for result in results)
+        assert engine.probes == 1
         later = asyncio.create_task(ask(client))
         await asyncio.sleep(0.05)
         assert not later.done()
