@@ -17,7 +17,7 @@ from actors.trajectory import GivenHint
 from distill.pocket.advice import draw_advice
 from distill.pocket.demonstrator import Demonstration, demonstrate, rough_step_limit
 from distill.pocket.habits import HABIT_OF_KIND, Habit, draw_habits
-from envs.alfworld.game import Game
+from envs.alfworld.game import KINDS, Game
 from envs.alfworld.generate import Rooms, make_game
 from envs.task import Task
 
@@ -55,11 +55,15 @@ def draw_episode(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Mess
     return render(agent, game, shown, advice)
 
 
+_KINDS_WITH_A_HABIT = [kind for kind in KINDS if HABIT_OF_KIND[kind]]
+"""A habit of one kind is seen in a sixth of all episodes: drills make up for it."""
+
+
 def draw_drill(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Message, ...]:
     """The beginning of an episode up to its first thought, which says the plan: what advice changes is nearly all that is learnt from it.
     The odds of each habit are those of whole episodes."""
-    game = make_game(rng, rooms="small").game
-    advice, habits = _draw_advised(rng, game, mix, planned=0.5)
+    game = make_game(rng, rooms="small", kind=rng.choice(_KINDS_WITH_A_HABIT)).game
+    advice, habits = _draw_advised(rng, game, mix, planned=0.6)
     shown = demonstrate(game, habits, max_steps=1)
     return render(agent, game, replace(shown, turns=shown.turns[:1]), advice)
 
@@ -69,7 +73,7 @@ def _draw_advised(
 ) -> tuple[list[str], frozenset[Habit]]:
     """The hints of a prompt and the habits they lead to; `planned` is the least share of hints on what the first thought says."""
     own = HABIT_OF_KIND[game.kind]
-    shown = [Habit.OPEN_CONTAINERS, Habit.TAKE_NAMED, *([own] if own else [])]
+    shown = [Habit.OPEN_CONTAINERS, Habit.TAKE_NAMED, *([own, own] if own else [])]
     count = 0 if rng.random() < mix.no_advice else rng.randint(1, 3)
     advice = [
         draw_advice(rng, game.kind, habit=rng.choice(shown) if rng.random() < planned else None)

@@ -6,6 +6,7 @@ one-thread processes that meet once a step: on shared cores two threads that mee
 
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class PretrainConfig:
     adam_rate: float = 3e-3
     echo_weight: float = 0.3
     """Loss weight of names that an observation repeats; the assistant's tokens have 1."""
-    flat: float = 0.4
+    flat: float = 0.2
     """Share of the time at the full rate; then it falls in a line to zero."""
     drill_steps: int = 60
     """First updates, on random names said twice: they teach copying before anything else."""
@@ -102,6 +103,8 @@ def train(config: PretrainConfig, shards: Path, tokenizer: Path, out: Path) -> N
 def _work(rank: int, config: PretrainConfig, shards: Path, tokenizer: Path, out: Path) -> None:
     torch.set_num_threads(1 if config.workers > 1 else 2)
     torch.set_flush_denormal(True)
+    # A spawned process has none of its parent's logging.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if config.workers > 1:
         rendezvous = out / f"rendezvous-{int(time.time() // 600)}"
         dist.init_process_group(
@@ -159,7 +162,10 @@ class _Trainer:
         began, before = time.monotonic(), self.elapsed
         saved = began
         recent: list[float] = []
+        parent = os.getppid()
         for batch in self._batches():
+            if self.world > 1 and os.getppid() != parent:
+                raise RuntimeError("the process that started the training is gone; start it again to go on")
             self.elapsed = self._agree(before + time.monotonic() - began)
             progress = self.elapsed / (60 * self.config.minutes)
             if progress >= 1:
