@@ -22,6 +22,9 @@ for _name, _value in {
     "VLLM_NO_USAGE_STATS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",
+    # A busy machine needs longer than Ray's usual limits to start.
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_raylet_start_wait_time_s": "180",
     "DS_ACCELERATOR": "cpu",
     "MPLBACKEND": "Agg",
 }.items():
