@@ -4,6 +4,7 @@ Built in runs that fit in memory: a run is sorted by term, and the runs, which f
 arrays term by term. Knows nothing of scores.
 """
 
+import itertools
 import logging
 from array import array
 from collections import Counter
@@ -57,15 +58,16 @@ class PostingsWriter:
     def add(self, terms: Sequence[str]) -> None:
         """The next document."""
         code = length_code(len(terms))
-        ids, pairs = self._ids, self._pairs
-        for term, count in Counter(terms).items():
+        held = Counter(terms)
+        ids, counts, pairs = self._ids, self._counts, self._pairs
+        for term, count in held.items():
             number = ids.setdefault(term, len(ids))
-            if number == len(self._counts):
-                self._counts.append(0)
-            self._counts[number] += 1
+            if number == len(counts):
+                counts.append(0)
+            counts[number] += 1
             self._terms.append(number)
-            self._docs.append(self.num_docs)
             self._held.append(pairs.setdefault((count, code), len(pairs)))
+        self._docs.extend(itertools.repeat(self.num_docs, len(held)))
         if len(pairs) > 1 << 16:
             raise EnvError("the documents' term counts and lengths are too various for this index format")
         self.num_docs += 1

@@ -19,6 +19,10 @@ _OTHER = " "
 def words(text: str) -> list[str]:
     """The words of `text` in order, as written."""
     rules = _rules()
+    if text.isascii():
+        found = rules.ascii.findall(text)
+        if len(text) <= LONGEST_WORD or max(map(len, found), default=0) <= LONGEST_WORD:
+            return found
     classes = text.translate(rules.letters)
     if rules.rare.search(classes) is None and rules.long.search(classes) is None:
         return [text[m.start() : m.end()] for m in rules.plain.finditer(classes)]
@@ -60,7 +64,17 @@ class _Rules:
                 low, _, high = span.partition("-")
                 ranges.append((int(low, 16), int(high or low, 16), self._letter_of[signature]))
         self.letters = _Letters(sorted(ranges))
+        self._alphabet: dict[str, str] = {}
         self.plain = re.compile(self._word())
+        # The same rule over the characters themselves: most texts need no classes.
+        self._alphabet = {
+            letter: re.escape("".join(chr(code) for code in range(128) if self.letters[code] == letter))
+            for letter in self._letter_of.values()
+        }
+        apart = re.escape("," + "".join(chr(code) for code in range(128) if self.letters[code] == _OTHER))
+        # Letters up to a character that joins nothing come first, for speed.
+        self.ascii = re.compile(f"{self._any('A')}+(?=[{apart}]|\\Z)|{self._word()}")
+        self._alphabet = {}
         self.rare = re.compile(self._any("eBORIJSZc"))
         self.long = re.compile(f"[^{_OTHER}]{{{LONGEST_WORD // 2},}}")
         alone = [self._any(p) + self._any("X") + "*" for p in "IJ"]
@@ -83,7 +97,10 @@ class _Rules:
             for signature, letter in self._letter_of.items()
             if set(signature) & set(properties) and not set(signature) & set(but)
         ]
-        return f"[{''.join(letters)}]"
+        if not self._alphabet:
+            return f"[{''.join(letters)}]"
+        characters = "".join(self._alphabet[letter] for letter in letters)
+        return f"[{characters}]" if characters else "(?!)"
 
     def _word(self) -> str:
         x = self._any("X") + "*"
