@@ -89,9 +89,7 @@ class TextGymEnv(gymnasium.Env[str, str]):
 
     def _require(self, task: str) -> None:
         if task not in self._tasks:
-            raise EnvError(
-                f"no task {task!r} among the {len(self._ids)} at hand; one is {self._ids[0]!r}"
-            )
+            raise EnvError(f"no task {task!r} among the {len(self._ids)} at hand; one is {self._ids[0]!r}")
 
     def _info(self, result: StepResult) -> dict[str, Any]:
         return {

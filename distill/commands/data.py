@@ -18,7 +18,9 @@ _MOST_NAMED = 20
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = add_verb(verbs, "data", None, common, text="fetch, build, generate and verify what environments play on")
+    parser = add_verb(
+        verbs, "data", None, common, text="fetch, build, generate and verify what environments play on"
+    )
     subverbs = add_subverbs(parser)
 
     fetch = add_verb(subverbs, "fetch", run_fetch, common, text="get the official release and verify it")
@@ -47,7 +49,10 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     )
     generate.add_argument("--products", metavar="N", type=int, help="webshop: number of products")
     generate.add_argument(
-        "--goals", metavar="M", type=int, help="webshop: number of goals, a quarter of them for the test split"
+        "--goals",
+        metavar="M",
+        type=int,
+        help="webshop: number of goals, a quarter of them for the test split",
     )
     generate.add_argument(
         "--rooms", choices=("small", "full", "mixed"), default="mixed", help="default: %(default)s"
@@ -65,7 +70,11 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     )
 
     build = add_verb(
-        subverbs, "build", run_build, common, text="make a catalogue from the original's files, to be played from"
+        subverbs,
+        "build",
+        run_build,
+        common,
+        text="make a catalogue from the original's files, to be played from",
     )
     _add_env(build, "webshop")
     build.add_argument("source", metavar="SRC", type=Path, help="a folder with the original's JSON files")

@@ -16,7 +16,9 @@ class Kind:
     prices: tuple[int, int]
 
 
-_COLORS = "black white navy grey red green blue pink beige brown purple yellow teal ivory burgundy olive".split()
+_COLORS = (
+    "black white navy grey red green blue pink beige brown purple yellow teal ivory burgundy olive".split()
+)
 _SIZES = "x-small small medium large x-large xx-large 3x-large".split()
 _SHOES = "6 6.5 7 7.5 8 8.5 9 9.5 10 11 12 13".split()
 _BEDS = "twin full queen king".split()
@@ -31,7 +33,13 @@ _STORAGE = ("64gb", "128gb", "256gb", "512gb", "1tb")
 
 
 def _kind(
-    category: str, path: str, query: str, nouns: str, attributes: str, prices: tuple[int, int], **options: object
+    category: str,
+    path: str,
+    query: str,
+    nouns: str,
+    attributes: str,
+    prices: tuple[int, int],
+    **options: object,
 ) -> Kind:
     return Kind(
         category=category,
@@ -82,7 +90,9 @@ KINDS: tuple[Kind, ...] = (
 BRAND_STARTS = "Alder Bex Cora Dun Elm Fjor Gala Hest Iro Jun Kel Lum Mar Nor Oak Pell Quin Ros Sol Tam Umb Vel Wen Yar Zeph".split()
 BRAND_ENDS = "by dale field fox gate haus ia ik lane len line mark mere mont nest on ora side smith stone ton vale well wick wood".split()
 PRAISE = "Premium Classic Modern Everyday Essential Lightweight Original Soft Handmade Compact Vintage Deluxe Natural Simple".split()
-PURPOSES = "Home/Office/Travel/Outdoor/Gift/School/Kitchen/Living Room/Gym/Beach/Family/Kids/Men and Women/Party".split("/")
+PURPOSES = "Home/Office/Travel/Outdoor/Gift/School/Kitchen/Living Room/Gym/Beach/Family/Kids/Men and Women/Party".split(
+    "/"
+)
 
 WISHES: tuple[str, ...] = (
     "i am looking for {noun} that is {attributes}{options}",

@@ -18,7 +18,15 @@ import numpy as np
 from envs.base import EnvError
 from envs.webshop.analysis import terms
 from envs.webshop.catalogue import CARD_SEPARATOR, FORMAT, MANIFEST, read_manifest
-from envs.webshop.goals import Goal, draw_price, human_goals, in_server_order, synthetic_goals, task_ids, weigh
+from envs.webshop.goals import (
+    Goal,
+    draw_price,
+    human_goals,
+    in_server_order,
+    synthetic_goals,
+    task_ids,
+    weigh,
+)
 from envs.webshop.nouns import NounTagger, open_tagger
 from envs.webshop.postings import PostingsWriter
 from envs.webshop.products import Listing, Product, Wish, find_sources, read_listings
@@ -179,7 +187,9 @@ class _Builder:
         ordered = [goals[at] for at in in_server_order(len(goals))]
         self._write_texts(f"goals_{kind}", (goal.to_json() for goal in ordered))
         ids = task_ids(ordered)
-        (self._folder / f"goals_{kind}.ids").write_text("".join(f"{task}\n" for task in ids), encoding="ascii")
+        (self._folder / f"goals_{kind}.ids").write_text(
+            "".join(f"{task}\n" for task in ids), encoding="ascii"
+        )
         return {"count": len(goals), "splits": list(self._options.split_sizes)}
 
     def _write_manifest(
@@ -200,9 +210,13 @@ class _Builder:
             "origin": origin,
             "files": files,
         }
-        text = json.dumps([manifest[k] for k in ("format", "products", "categories", "search", "goals", "files")])
+        text = json.dumps(
+            [manifest[k] for k in ("format", "products", "categories", "search", "goals", "files")]
+        )
         manifest["sha256"] = hashlib.sha256(text.encode()).hexdigest()
-        (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (self._folder / MANIFEST).write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
         return manifest
 
 
@@ -236,7 +250,12 @@ def _wish(fields: list[Any] | None) -> Wish | None:
 
 
 def _require_free(out: Path) -> None:
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file() and not (out / "cards.bin").is_file():
+    if (
+        out.is_dir()
+        and any(out.iterdir())
+        and not (out / MANIFEST).is_file()
+        and not (out / "cards.bin").is_file()
+    ):
         raise EnvError(f"{out} already holds something else; name a folder of its own with --out")
     if out.exists() and not out.is_dir():
         raise EnvError(f"{out} is a file; name a folder with --out")

@@ -84,7 +84,9 @@ class Catalogue:
     def in_category(self, name: str) -> np.ndarray:
         """Products of a category, in the shop's order."""
         names: list[str] = self.manifest["categories"]
-        return np.flatnonzero(self._categories == names.index(name)) if name in names else np.zeros(0, np.int64)
+        return (
+            np.flatnonzero(self._categories == names.index(name)) if name in names else np.zeros(0, np.int64)
+        )
 
     def with_query(self, query: str) -> np.ndarray:
         """Products listed under a query, in the shop's order."""

@@ -22,7 +22,9 @@ def open_env(config: WebshopConfig) -> TextEnv:
 
 def list_tasks(config: WebshopConfig, split: str | None = None) -> list[Task]:
     shop = open_catalogue(config.catalogue)
-    return [task for task in _tasks(config.catalogue, shop.sha256, config.goals) if split in (None, task.split)]
+    return [
+        task for task in _tasks(config.catalogue, shop.sha256, config.goals) if split in (None, task.split)
+    ]
 
 
 def content_hashes(config: WebshopConfig, tasks: Sequence[Task]) -> list[str]:

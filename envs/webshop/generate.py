@@ -38,7 +38,10 @@ def generate(out: Path, *, products: int, goals: int, seed: int, nouns: str = "a
     if products < 1 or goals < 1:
         raise EnvError(f"cannot generate {products} products and {goals} goals; ask for at least one of each")
     options = BuildOptions(
-        seed=seed, nouns=nouns, split_sizes=(max(1, goals // TEST_SHARE), goals // DEV_SHARE), most_synthetic=4 * goals
+        seed=seed,
+        nouns=nouns,
+        split_sizes=(max(1, goals // TEST_SHARE), goals // DEV_SHARE),
+        most_synthetic=4 * goals,
     )
     origin = {"generated": {"products": products, "goals": goals, "seed": seed}}
     return build(make_listings(products=products, goals=goals, seed=seed), out, options, origin=origin)

@@ -45,10 +45,20 @@ class Goal:
         """Of everything that the reward or the shopper sees of it."""
         fields = (self.asin, self.text, self.attributes, self.options, self.price_upper, self.price)
         kept = (*fields, self.category, self.query, self.title, self.product_category)
-        return hashlib.sha256(json.dumps(kept, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(
+            json.dumps(kept, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        ).hexdigest()
 
     def to_json(self) -> str:
-        fields = (self.asin, self.text, self.attributes, self.options, self.price_upper, self.price, self.weight)
+        fields = (
+            self.asin,
+            self.text,
+            self.attributes,
+            self.options,
+            self.price_upper,
+            self.price,
+            self.weight,
+        )
         kept = (*fields, self.category, self.query, self.title, self.product_category)
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 

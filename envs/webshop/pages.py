@@ -120,8 +120,28 @@ def _done_nodes(session: Session) -> Iterator[Node]:
         chosen = chosen.replace(sign, f"\\u{ord(sign):04x}")
     texts = ["Thank you for shopping with us!", "Your code: ", "None", " (Paste it in your MTurk interface.)"]
     if session.protocol == "original":
-        texts += ["Purchased", "asin", session.asin or "", "options", chosen, "attrs", "None", "category", "None"]
-        texts += ["query", "None", "product category", "None", "Target", "asin", "options", "attrs", "price upper"]
+        texts += [
+            "Purchased",
+            "asin",
+            session.asin or "",
+            "options",
+            chosen,
+            "attrs",
+            "None",
+            "category",
+            "None",
+        ]
+        texts += [
+            "query",
+            "None",
+            "product category",
+            "None",
+            "Target",
+            "asin",
+            "options",
+            "attrs",
+            "price upper",
+        ]
         texts += ["instuction text", "category", "product category", "query", "Goal ", "None", "Reward"]
         texts += ["Your score (min 0.0, max 1.0)", str(session.worth), "Reward Details ", "None"]
     return map(Node, texts)

@@ -46,12 +46,16 @@ class Product:
         """Everything but what the catalogue keeps in columns of its own: asin, title and price tag."""
         fields = (self.description, self.bullets, self.options, self.category, self.query)
         return json.dumps(
-            (*fields, self.product_category, self.attributes, self.prices), ensure_ascii=False, separators=(",", ":")
+            (*fields, self.product_category, self.attributes, self.prices),
+            ensure_ascii=False,
+            separators=(",", ":"),
         )
 
     @classmethod
     def from_json(cls, asin: str, title: str, price_tag: str, text: str) -> "Product":
-        description, bullets, options, category, query, product_category, attributes, prices = json.loads(text)
+        description, bullets, options, category, query, product_category, attributes, prices = json.loads(
+            text
+        )
         return cls(
             asin=asin,
             title=title,
@@ -102,7 +106,9 @@ def find_sources(folder: Path) -> SourceFiles:
     """
 
     def one(beginning: str, *, needed: bool) -> Path | None:
-        found = sorted(p for p in folder.glob(f"{beginning}*") if p.name.endswith((".json", ".json.gz", ".json.xz")))
+        found = sorted(
+            p for p in folder.glob(f"{beginning}*") if p.name.endswith((".json", ".json.gz", ".json.xz"))
+        )
         if len(found) > 1:
             raise EnvError(f"{folder} holds {found[0].name} and {found[1].name}; keep the one to build from")
         if needed and not found:
@@ -123,7 +129,13 @@ def read_listings(sources: SourceFiles, limit: int | None = None) -> Iterator[Li
         if limit is not None and number >= limit:
             return
         asin = item.get("asin")
-        if not isinstance(asin, str) or not asin or asin == "nan" or len(asin) > _LONGEST_ASIN or asin in seen:
+        if (
+            not isinstance(asin, str)
+            or not asin
+            or asin == "nan"
+            or len(asin) > _LONGEST_ASIN
+            or asin in seen
+        ):
             continue
         seen.add(asin)
         yield _listing(item, about.get(asin), human.get(asin, ()), f"{sources.items.name}: product {asin}")

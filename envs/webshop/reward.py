@@ -23,7 +23,7 @@ COLORS = tuple(
 _ALIKE = 85
 _SHARED_CATEGORIES = 2
 _NO_NOUNS_SCORE = 0.2
-_LATIN_1_HALF = {code: None for code in range(128, 256)}
+_LATIN_1_HALF = dict.fromkeys(range(128, 256))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,14 +118,16 @@ def _matched_attributes(product: Product, wanted: Sequence[str]) -> int:
         if any(alike(held, attribute) for held in product.attributes):
             count += 1
             continue
-        texts = texts or (product.title.lower(), " ".join(product.bullets).lower(), product.description.lower())
+        texts = texts or (
+            product.title.lower(),
+            " ".join(product.bullets).lower(),
+            product.description.lower(),
+        )
         count += any(attribute in text for text in texts)
     return count
 
 
-def _matched_options(
-    wanted: Sequence[tuple[str, str]] | Sequence[str], chosen: Mapping[str, str]
-) -> int:
+def _matched_options(wanted: Sequence[tuple[str, str]] | Sequence[str], chosen: Mapping[str, str]) -> int:
     """A synthetic goal's option is compared as the printed (name, value) pair, its colour found only where name or value is one."""
     values = [normalize_color(value) for value in chosen.values()]
     count = 0

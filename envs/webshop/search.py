@@ -34,7 +34,13 @@ class Searcher:
     """Thread-safe: a search writes nothing but its own arrays."""
 
     def __init__(
-        self, postings: Postings, ranks: np.ndarray, *, num_docs: int, num_docs_with_text: int, num_tokens: int
+        self,
+        postings: Postings,
+        ranks: np.ndarray,
+        *,
+        num_docs: int,
+        num_docs_with_text: int,
+        num_tokens: int,
     ) -> None:
         """`ranks[doc]` is the document's place among all ids, which breaks ties."""
         self._postings = postings

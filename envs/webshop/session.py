@@ -148,14 +148,16 @@ class Session:
         self.product, self.options = None, {}
         found = self._found(keywords)
         start, end = (number - 1) * PAGE_SIZE, number * PAGE_SIZE
-        self._turn_to(Page(
-            kind="results",
-            url=f"{BASE_URL}/search_results/{self.name}/{'+'.join(keywords)}/{number}",
-            number=number,
-            total=len(found),
-            products=tuple(int(product) for product in found[start:end]),
-            last=end >= len(found),
-        ))
+        self._turn_to(
+            Page(
+                kind="results",
+                url=f"{BASE_URL}/search_results/{self.name}/{'+'.join(keywords)}/{number}",
+                number=number,
+                total=len(found),
+                products=tuple(int(product) for product in found[start:end]),
+                last=end >= len(found),
+            )
+        )
 
     def _found(self, keywords: list[str]) -> Sequence[int]:
         shop = self.catalogue

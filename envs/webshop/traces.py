@@ -79,7 +79,10 @@ def _replay(
     if kind == "steps":
         yield from _replay_episode(shop, record, prices)
     elif kind == "hits":
-        ours = [[shop.card(number)[0], score] for number, score in shop.searcher.search(record["query"], _NUM_HITS)]
+        ours = [
+            [shop.card(number)[0], score]
+            for number, score in shop.searcher.search(record["query"], _NUM_HITS)
+        ]
         yield _difference(f"search {record['query']!r}", ours, record["hits"])
     else:
         number = shop.number(record["id"])
@@ -103,7 +106,11 @@ def _replay_episode(
         outcome = None if step["action"] is None else session.act(step["action"])
         where = f"goal {record['goal_idx']} step {number} ({step['action']!r})"
         if "exception" in step:
-            yield None if outcome and not outcome.valid else f"{where}: the original broke down here, we did not"
+            yield (
+                None
+                if outcome and not outcome.valid
+                else f"{where}: the original broke down here, we did not"
+            )
             continue
         yield _first_of(where, _seen(session, outcome), step)
 
@@ -158,9 +165,14 @@ def _difference(where: str, ours: object, recorded: object) -> str | None:
             return f"{where}[{at}] is {ours[at]!r}, recorded {recorded[at]!r}"
         return f"{where} has {len(ours)} entries, recorded {len(recorded)}"
     if isinstance(ours, str) and isinstance(recorded, str):
-        at = next((i for i, (a, b) in enumerate(zip(ours, recorded, strict=False)) if a != b), min(len(ours), len(recorded)))
+        at = next(
+            (i for i, (a, b) in enumerate(zip(ours, recorded, strict=False)) if a != b),
+            min(len(ours), len(recorded)),
+        )
         start = max(0, at - 20)
-        return f"{where} from place {start} is {ours[start : at + 60]!r}, recorded {recorded[start : at + 60]!r}"
+        return (
+            f"{where} from place {start} is {ours[start : at + 60]!r}, recorded {recorded[start : at + 60]!r}"
+        )
     return f"{where} is {ours!r}, recorded {recorded!r}"
 
 

@@ -17,7 +17,10 @@ from envs.webshop.words import LONGEST_WORD, words
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("don't o'clock 3.5mm 1,000.50 a_b finish:solid", ["don't", "o'clock", "3.5mm", "1,000.50", "a_b", "finish:solid"]),
+        (
+            "don't o'clock 3.5mm 1,000.50 a_b finish:solid",
+            ["don't", "o'clock", "3.5mm", "1,000.50", "a_b", "finish:solid"],
+        ),
         ("x-large t-shirt a.b. 5'11\"", ["x", "large", "t", "shirt", "a.b", "5'11"]),
         ("★5 stars™ ☆ café Straße", ["★", "5", "stars", "™", "café", "Straße"]),
         ("中文字 ひら カタカナ 한국어", ["中", "文", "字", "ひ", "ら", "カタカナ", "한국어"]),
@@ -69,7 +72,9 @@ def test_lengths_are_kept_in_a_byte_as_lucene_keeps_them():
     assert [code_length(length_code(n)) for n in (0, 23, 24, 39, 40, 41, 42, 57, 100, 1000)] == [
         0, 23, 24, 39, 40, 40, 42, 56, 96, 984,
     ]  # fmt: skip
-    assert all(code_length(length_code(n)) <= n < 2 * code_length(length_code(n)) + 24 for n in range(1, 5000))
+    assert all(
+        code_length(length_code(n)) <= n < 2 * code_length(length_code(n)) + 24 for n in range(1, 5000)
+    )
 
 
 def _searcher(folder, documents):
@@ -96,13 +101,17 @@ def test_skipping_what_cannot_reach_the_best_changes_nothing(tmp_path, monkeypat
     whole = _searcher(tmp_path / "one", made)
     monkeypatch.setattr("envs.webshop.postings.RUN_POSTINGS", 500)
     runs = _searcher(tmp_path / "many", made)
-    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in (tmp_path / "many").iterdir())
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(
+        p.name for p in (tmp_path / "many").iterdir()
+    )
     pruned = 0
     for _ in range(60):
         query = " ".join(rng.sample([f"t{n:02}" for n in range(60)], rng.randint(1, 6)))
         found = whole.search(query, 5)
         assert found == runs.search(query, 5) == whole.search(query, 900)[:5]
-        pruned += len(whole._scored(whole._terms(__import__("collections").Counter(query.split())), 5)[0]) < 100
+        pruned += (
+            len(whole._scored(whole._terms(__import__("collections").Counter(query.split())), 5)[0]) < 100
+        )
     assert pruned
 
 
@@ -117,7 +126,9 @@ def test_ties_go_to_the_lesser_id_and_are_shown_a_millionth_lower(tmp_path):
 def test_every_real_document_has_lucenes_terms(test_data):
     from envs.webshop.products import find_sources, read_listings
 
-    products = {each.product.asin: each.product for each in read_listings(find_sources(test_data / "webshop"))}
+    products = {
+        each.product.asin: each.product for each in read_listings(find_sources(test_data / "webshop"))
+    }
     with lzma.open(test_data / "webshop/traces/lucene_doc_tokens.jsonl.xz", "rt") as lines:
         recorded = [json.loads(line) for line in lines]
     assert len(recorded) == len(products) == 1000
