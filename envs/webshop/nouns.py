@@ -9,7 +9,9 @@ import json
 import lzma
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -30,16 +32,19 @@ class NounTagger(Protocol):
 
 
 def open_tagger(name: str = "auto") -> NounTagger:
-    """`spacy`, `rule`, or `auto`: spaCy where it and its model are installed, else recorded places and the rule."""
+    """`spacy`, `rule`, or `auto`: spaCy where it and its model are installed, else recorded places and the rule.
+
+    Raises:
+        ValueError: spaCy is asked for and not installed.
+    """
     if name == "rule":
         return RuleTagger()
-    try:
-        return SpacyTagger()
-    except (ImportError, OSError):
-        if name == "spacy":
-            raise ValueError(
-                f"spaCy or its model {MODEL} is not installed; install both or build with --nouns auto"
-            ) from None
+    # Looked for before it is imported: that takes seconds, for nothing where the model is missing.
+    if find_spec("spacy") and find_spec(MODEL):
+        with suppress(OSError):  # spaCy's word for a model that it cannot read
+            return SpacyTagger()
+    if name == "spacy":
+        raise ValueError(f"spaCy or its model {MODEL} is not installed; install both or build with --nouns auto")
     return RecordedTagger()
 
 

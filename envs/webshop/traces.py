@@ -86,8 +86,8 @@ def _replay(
         yield _difference(f"search {record['query']!r}", ours, record["hits"])
     else:
         number = shop.number(record["id"])
-        ours = terms(shop.product(number).contents) if number is not None else ["(no such product)"]
-        yield _difference(f"terms of {record['id']}", ours, record["tokens"])
+        found = terms(shop.product(number).contents) if number is not None else ["(no such product)"]
+        yield _difference(f"terms of {record['id']}", found, record["tokens"])
 
 
 def _replay_episode(
