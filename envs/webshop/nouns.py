@@ -83,8 +83,9 @@ class RecordedTagger:
                 yield [title[start : start + length].lower() for start, length in places]
 
 
-def rule_nouns(title: str) -> list[str]:
-    never = _never_nouns()
+def rule_nouns(title: str, never: frozenset[str] | None = None) -> list[str]:
+    """`never` takes the place of the shipped list."""
+    never = shipped_never_nouns() if never is None else never
     found = (_POSSESSIVE.sub("", piece.group()).lower() for piece in _PIECE.finditer(title))
     return [word for word in found if len(word) > 1 and word not in never]
 
@@ -109,5 +110,5 @@ def _recorded() -> dict[str, list[tuple[int, int]]]:
 
 
 @cache
-def _never_nouns() -> frozenset[str]:
+def shipped_never_nouns() -> frozenset[str]:
     return frozenset(_NEVER_NOUNS.read_text(encoding="utf-8").split())

@@ -5,8 +5,7 @@ A page is a row of text nodes, as the original's parser of its own HTML finds th
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from envs.webshop.session import Outcome, Page, Session
 
@@ -15,8 +14,7 @@ SEPARATOR = " [SEP] "
 _HTML_SPACES = " \n\t\f\r"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     text: str
     role: Literal["text", "button", "option", "product"] = "text"
 
@@ -34,9 +32,10 @@ def render(session: Session, view: View, *, outcome: Outcome | None = None, resu
 def _seen(nodes: Iterator[Node]) -> Iterator[Node]:
     """Without what the parser drops: empty text, and blanks that hold a line's end; other blanks become one."""
     for node in nodes:
-        if node.text.strip(_HTML_SPACES):
+        text = node.text
+        if text and (not text.isspace() or text.strip(_HTML_SPACES)):
             yield node
-        elif node.text and "\n" not in node.text:
+        elif text and "\n" not in text:
             yield Node(" ", node.role)
 
 

@@ -4,6 +4,7 @@ Parameters k1 = 0.9 and b = 0.4, document lengths rounded to a byte, ties broken
 """
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Searcher:
         # Each operation is rounded to single precision, in Lucene's order.
         norms = _ONE / (K1 * ((_ONE - B) + B * lengths / average))
         self._saturation = _ONE + table[:, 0].astype(np.float32) * norms  # [num_pairs]
+        self._own = threading.local()
         self._ranked = lru_cache(maxsize=_KEPT_QUERIES)(self._rank)
 
     def search(self, query: str, limit: int) -> list[tuple[int, float]]:
@@ -67,6 +69,9 @@ class Searcher:
         found = self._terms(Counter(analyse(query)))
         docs, scores = self._scored(found, limit)
         singles = scores.astype(np.float32)
+        if len(singles) > limit:
+            near = singles >= np.partition(singles, len(singles) - limit)[len(singles) - limit]
+            docs, singles = docs[near], singles[near]
         order = np.lexsort((self._ranks[docs], -singles))[:limit]
         return tuple(docs[order].tolist()), tuple(singles[order].tolist())
 
@@ -92,22 +97,37 @@ class Searcher:
         """
         if not found:
             return np.zeros(0, np.int64), np.zeros(0)
-        sums = np.zeros(self._num_docs)
-        seen = np.zeros(0, np.uint32)
+        sums = self._buffer()
+        parts: list[np.ndarray] = []
         left = sum(term.most for term in found)
-        for number, term in enumerate(found):
-            docs = self._postings.docs[term.start : term.end]
-            if number and len(docs) > 4 * limit and len(seen) > limit:
-                partial = sums[seen]
-                bar = float(np.partition(partial, len(partial) - limit)[len(partial) - limit])
-                # Whoever has none of the terms so far gets at most what is left.
-                if left < bar:
-                    near = seen[partial + left >= bar - _SLACK]
-                    return self._finished(near, sums, found[number:])
-            sums[docs] += term.gains[self._postings.pairs[term.start : term.end]]
-            left -= term.most
-            seen = docs if not number else np.union1d(seen, docs)
-        return seen.astype(np.int64), sums[seen]
+        try:
+            for number, term in enumerate(found):
+                docs = self._postings.docs[term.start : term.end]
+                if number and len(docs) > 4 * limit and sum(map(len, parts)) > limit:
+                    seen = np.concatenate(parts)
+                    partial = sums[seen]
+                    bar = float(np.partition(partial, len(partial) - limit)[len(partial) - limit])
+                    # Whoever has none of the terms so far gets at most what is left.
+                    if left < bar:
+                        near = seen[partial + left >= bar - _SLACK]
+                        return self._finished(near, sums, found[number:])
+                # Every gain is positive: who stands at nought was not met before.
+                before = sums[docs]
+                parts.append(docs[before == 0])
+                sums[docs] = before + term.gains[self._postings.pairs[term.start : term.end]]
+                left -= term.most
+            seen = np.concatenate(parts)
+            return seen.astype(np.int64), sums[seen]
+        finally:
+            for part in parts:
+                sums[part] = 0
+
+    def _buffer(self) -> np.ndarray:
+        """Noughts, one for each document: a thread's own, and left as noughts; making them anew would cost more than most searches."""
+        sums = getattr(self._own, "sums", None)
+        if sums is None:
+            sums = self._own.sums = np.zeros(self._num_docs)
+        return sums
 
     def _finished(
         self, near: np.ndarray, sums: np.ndarray, rest: Sequence[_Term]
