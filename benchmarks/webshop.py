@@ -29,6 +29,7 @@ from envs.webshop.catalogue import Catalogue
 
 DATA = Path(os.environ.get("OFFBOOK_TEST_DATA", Path(sys.path[0]).parent / "shared" / "data"))
 REAL = DATA / "webshop"
+_ENVS_OF_MEMBER = 8
 ORIGINAL_STEPS_PER_S = 43
 """Of the original in `text` mode, as recorded with Lucene on one core, resets included."""
 
@@ -44,6 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=300, help="default: %(default)s")
     parser.add_argument("--searches", type=int, default=1000, help="default: %(default)s")
     parser.add_argument("--growth-episodes", type=int, default=1000, help="default: %(default)s")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        help="share the catalogue among so many processes of eight envs each and show their memory",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     args = parser.parse_args(argv)
@@ -54,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder = Path(scratch) / "shop"
             figures |= build(folder, args.products)
         figures |= measure(folder, args)
+        if args.processes:
+            figures |= shared(folder, args.processes)
     print(json.dumps(figures, indent=1) if args.json else "\n".join(f"{k}: {v}" for k, v in figures.items()))
     return 0
 
@@ -113,6 +122,54 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         "episodes": args.episodes,
         "steps": steps,
     }
+
+
+def shared(folder: Path, processes: int) -> dict[str, Any]:
+    """Memory of processes that play on one catalogue at the same time; PSS splits what they share."""
+    players = [
+        subprocess.Popen(
+            [sys.executable, __file__, "--member", str(folder), "--seed", str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(processes)
+    ]
+    # All of them have played before the first is asked, and none leaves before the last has answered.
+    for player in players:
+        assert player.stdout is not None and player.stdout.readline() == "ready\n"
+    answers = []
+    for player in players:
+        assert player.stdin is not None and player.stdout is not None
+        print("measure", file=player.stdin, flush=True)
+        answers.append(json.loads(player.stdout.readline()))
+    for player in players:
+        player.communicate()
+    return {
+        "processes": processes,
+        "envs": processes * _ENVS_OF_MEMBER,
+        "sum_pss_mb": round(sum(answer["pss_mb"] for answer in answers), 1),
+        "sum_rss_mb": round(sum(answer["rss_mb"] for answer in answers), 1),
+        "mean_private_mb": round(sum(answer["private_mb"] for answer in answers) / processes, 1),
+    }
+
+
+def member(folder: Path, seed: int) -> None:
+    """One of the processes of `shared`."""
+    shop = Catalogue(folder)
+    kind = "human" if shop.manifest["goals"]["human"]["count"] > 1000 else "synthetic"
+    config = WebshopConfig(catalogue=str(folder), goals=kind)
+    rng = random.Random(seed)
+    envs = [open_env(config) for _ in range(_ENVS_OF_MEMBER)]
+    for env, task in zip(envs, rng.sample(list_tasks(config), len(envs)), strict=True):
+        play(env, task, plan(config, task, rng)[1][:6])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(
+        json.dumps({"pss_mb": rollup_mb("Pss"), "rss_mb": status_mb("VmRSS"), "private_mb": private_mb()}),
+        flush=True,
+    )
+    sys.stdin.readline()
 
 
 def search_times(shop: Catalogue, number: int, rng: random.Random) -> list[float]:
@@ -182,9 +239,16 @@ def status_mb(name: str) -> float:
 
 def private_mb() -> float:
     """What no other process shares: the mapped catalogue is not in it."""
+    return rollup_mb("Private_Dirty")
+
+
+def rollup_mb(name: str) -> float:
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    if sys.argv[1:2] == ["--member"]:
+        member(Path(sys.argv[2]), int(sys.argv[4]))
+    else:
+        raise SystemExit(main())

@@ -30,12 +30,16 @@ _FEWEST = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=20_000, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     args = parser.parse_args(argv)
     products = [each.product for each in read_listings(find_sources(DATA))]
-    spacy = {p.asin: n for p, n in zip(products, RecordedTagger().nouns(p.title for p in products), strict=True)}
+    spacy = {
+        p.asin: n for p, n in zip(products, RecordedTagger().nouns(p.title for p in products), strict=True)
+    }
     rng = random.Random(0)
     rng.shuffle(products)
     halves = products[:500], products[500:]
@@ -72,7 +76,11 @@ def agreement(ours: dict[str, list[str]], spacy: dict[str, list[str]]) -> dict[s
 
 
 def differs(
-    products: Sequence[Product], ours: dict[str, list[str]], spacy: dict[str, list[str]], pairs: int, rng: random.Random
+    products: Sequence[Product],
+    ours: dict[str, list[str]],
+    spacy: dict[str, list[str]],
+    pairs: int,
+    rng: random.Random,
 ) -> float:
     """Share of random (wanted, bought) pairs of one category whose `r_type` is another under the rule."""
     by_category: dict[str, list[Product]] = {}
