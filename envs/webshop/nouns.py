@@ -44,7 +44,9 @@ def open_tagger(name: str = "auto") -> NounTagger:
         with suppress(OSError):  # spaCy's word for a model that it cannot read
             return SpacyTagger()
     if name == "spacy":
-        raise ValueError(f"spaCy or its model {MODEL} is not installed; install both or build with --nouns auto")
+        raise ValueError(
+            f"spaCy or its model {MODEL} is not installed; install both or build with --nouns auto"
+        )
     return RecordedTagger()
 
 

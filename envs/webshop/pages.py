@@ -109,6 +109,9 @@ def _sub_page_texts(session: Session) -> Sequence[str]:
         return (product.description,)
     if name == "features":
         return [f" {bullet}" for bullet in product.bullets]
+    if name == "attributes":
+        listed = [f" {attribute}" for attribute in product.attributes]
+        return [*listed, product.category, product.query, product.product_category]
     return ()
 
 

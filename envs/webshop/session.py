@@ -84,8 +84,10 @@ class Session:
         name, argument = found[1], found[2].lower()
         if name == "search" and argument:
             return self._search(argument)
-        if name == "click" and argument != "search" and argument in self.clickables:
-            return self._click(argument)
+        if name == "click" and argument in self.clickables:
+            # The original clicks nothing called "search", not even an option's value.
+            if argument != "search" or (self.protocol == "fixed" and self.page.kind != "index"):
+                return self._click(argument)
         return Outcome(valid=False)
 
     def _buttons(self, page: Page) -> dict[str, str | None]:
@@ -201,12 +203,15 @@ class Session:
             return names.get(self.page.kind, "")
         return next((name for name in names.values() if name in self.page.url), "")
 
-    def _open(self, asin: str) -> None:
-        number = self.catalogue.number(asin.upper())
-        if number is not None:
-            self.product = number
-            self.visited.add(asin.upper())
-        self._show_item()
+    def _open(self, link: str) -> None:
+        """Follow a product's link, or show the page again for a button that leads nowhere from here."""
+        cards = ((product, self.catalogue.card(product)[0]) for product in self.page.products)
+        found = next(((product, asin) for product, asin in cards if asin.lower() == link), None)
+        if found is not None:
+            self.product = found[0]
+            self.visited.add(found[1])
+        if self.product is not None:
+            self._show_item()
 
     def _choose(self, value: str, option: str) -> Outcome:
         self.options[option] = value

@@ -91,24 +91,27 @@ class _Rules:
                 yield at, found
             at = max(found, at + 1)
 
-    def _any(self, properties: str, but: str = "") -> str:
+    def _any(self, properties: str, but: str = "", *, negated: bool = False) -> str:
         letters = [
             letter
             for signature, letter in self._letter_of.items()
             if set(signature) & set(properties) and not set(signature) & set(but)
         ]
         if not self._alphabet:
-            return f"[{''.join(letters)}]"
+            return f"[{'^' * negated}{''.join(letters)}]"
         characters = "".join(self._alphabet[letter] for letter in letters)
-        return f"[{characters}]" if characters else "(?!)"
+        return f"[{'^' * negated}{characters}]" if characters else "(?!)"
 
     def _word(self) -> str:
         x = self._any("X") + "*"
         letter, digit, kana, joint = (self._any(p) + x for p in "ANKE")
         joints = f"(?:{joint})*"
-        hebrew = f"{self._any('H')}{x}(?:{self._any('Q')}{x}|{self._any('W')}{x}{self._any('H')}{x})"
+        after_hebrew = f"(?:{self._any('Q')}{x}|{self._any('W')}{x}{self._any('H')}{x})"
+        hebrew = f"{self._any('H')}{x}{after_hebrew}"
+        # A run of letters has taken its last Hebrew letter already, hence the look back; one that follows a joint cannot be given back.
+        quoted = f"(?:(?<={self._any('M', negated=True)}{self._any('H')}){after_hebrew})?"
         number = f"{digit}(?:(?:{joints}|{self._any('U')}{x}){digit})*"
-        run = f"{letter}(?:(?:{joints}|{self._any('M')}{x}){letter})*"
+        run = f"{letter}(?:(?:{joints}|{self._any('M')}{x}){letter})*{quoted}"
         part = f"(?:{kana}(?:{joints}{kana})*|(?:{hebrew}|{number}|{run})+)"
         return f"{joints}{part}(?:(?:{joint})+{part})*{joints}"
 
@@ -117,7 +120,7 @@ class _Rules:
         joiner, look = self._any("Z"), self._any("V")
         tag = f"(?:{self._any('t')}+{self._any('z')})?"
         modified = f"(?:{joiner}*{self._any('B')}{x})?{self._any('O')}{x}"
-        one = f"(?:{modified}|{joiner}*{self._any('e')}{x}(?:{look}{tag})?)"
+        one = f"(?:{joiner}*{self._any('e')}{x}(?:{look}{tag})?|{modified})"
         # The extenders before it have taken the joiner already, hence the look back.
         sequence = f"{one}(?:(?:{joiner}|(?<={joiner})){one})*"
         keycap = f"{self._any('k')}{x}{look}?{self._any('c')}{x}"

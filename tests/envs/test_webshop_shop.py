@@ -36,7 +36,7 @@ LAMP = dataclasses.replace(
     asin="B000000002",
     title="Desk Lamp",
     description="A lamp.",
-    options={"kind": ("reviews", "buy now")},
+    options={"kind": ("reviews", "buy now", "attributes", "next >", "< prev", "search")},
     prices=(5.0,),
     price_tag="$5.0",
     query="lamps",
@@ -185,9 +185,15 @@ def test_a_value_called_like_a_button_does_what_the_button_does_but_not_in_fixed
     session = visit()
     _go(session, "search[desk lamp]", "click[b000000002]", "click[reviews]")
     assert session.page.kind == "sub"
+    _go(session, "click[< prev]", "click[attributes]")
+    assert render(session, "text").endswith("solid wood [SEP] electronics [SEP] lamps [SEP] Lights › Lamps")
+    # It clicks nothing called "search".
+    assert not _go(session, "click[< prev]", "click[search]").valid
+    assert _go(session, "click[next >]").chosen == "next >"
     session = visit("fixed")
     _go(session, "search[desk lamp]", "click[b000000002]", "click[kind: reviews]")
     assert session.options == {"kind": "reviews"} and session.page.kind == "item"
+    assert session.act("click[search]").chosen == "search"
 
 
 def test_a_search_for_a_pages_name_confuses_the_original_only(visit):
