@@ -49,7 +49,7 @@ class PostingsWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._ids: dict[str, int] = {}
-        self._counts = array("L")  # documents of each term
+        self._counts = np.zeros(0, np.int64)  # documents of each term, of the runs that have ended
         self._pairs: dict[tuple[int, int], int] = {}  # (term frequency, length code) -> number
         self._terms, self._docs, self._held = array("I"), array("I"), array("H")
         self._runs: list[Path] = []
@@ -59,17 +59,19 @@ class PostingsWriter:
         """The next document."""
         code = length_code(len(terms))
         held = Counter(terms)
-        ids, counts, pairs = self._ids, self._counts, self._pairs
-        for term, count in held.items():
-            number = ids.setdefault(term, len(ids))
-            if number == len(counts):
-                counts.append(0)
-            counts[number] += 1
-            self._terms.append(number)
-            self._held.append(pairs.setdefault((count, code), len(pairs)))
-        self._docs.extend(itertools.repeat(self.num_docs, len(held)))
+        ids, pairs = self._ids, self._pairs
+        numbers = []
+        for term in held:
+            number = ids.get(term)
+            if number is None:
+                number = ids[term] = len(ids)
+            numbers.append(number)
+        of_count = {count: pairs.setdefault((count, code), len(pairs)) for count in set(held.values())}
         if len(pairs) > 1 << 16:
             raise EnvError("the documents' term counts and lengths are too various for this index format")
+        self._terms.extend(numbers)
+        self._held.extend([of_count[count] for count in held.values()])
+        self._docs.extend(itertools.repeat(self.num_docs, len(held)))
         self.num_docs += 1
         self.num_docs_with_text += bool(terms)
         self.num_tokens += len(terms)
@@ -87,7 +89,7 @@ class PostingsWriter:
         old_ids = np.fromiter((self._ids[name] for name in names), np.int64, len(names))
         rank = np.empty(len(names), np.int64)
         rank[old_ids] = np.arange(len(names))
-        counts = np.frombuffer(self._counts, np.uint64)[old_ids] if names else np.zeros(0, np.uint64)
+        counts = self._counts[old_ids].astype(np.uint64)
         starts = np.zeros(len(names) + 1, np.uint64)
         np.cumsum(counts, out=starts[1:])
         save_array(self._folder, "term_starts", starts)
@@ -99,6 +101,9 @@ class PostingsWriter:
         if not self._terms:
             return
         terms = np.frombuffer(self._terms, np.uint32)
+        counts = np.bincount(terms, minlength=len(self._ids))
+        counts[: len(self._counts)] += self._counts
+        self._counts = counts
         order = np.argsort(terms, kind="stable")
         path = self._folder / f"run{len(self._runs)}.npz"
         np.savez(
