@@ -4,13 +4,15 @@ import gzip
 import json
 import lzma
 import re
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO, Any
 
 from envs.base import EnvError
+from envs.webshop.json_stream import array_entries, object_entries
 
 NO_ATTRIBUTES = ("DUMMY_ATTR",)
 """What the original gives a product that its attribute file does not name."""
@@ -228,20 +230,22 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _stream_array(path: Path) -> Iterator[dict[str, Any]]:
-    import ijson
-
-    with _open(path) as stream:
-        try:
-            yield from ijson.items(stream, "item", use_float=True)
-        except ijson.JSONError as error:
-            raise EnvError(f"{path} is damaged: {error}") from None
+    yield from _read_stream(path, array_entries)
 
 
 def _stream_object(path: Path) -> Iterator[tuple[str, Any]]:
-    import ijson
+    yield from _read_stream(path, object_entries)
 
+
+def _read_stream(path: Path, entries: Callable[[IO[bytes]], Iterator[Any]]) -> Iterator[Any]:
     with _open(path) as stream:
-        try:
-            yield from ijson.kvitems(stream, "", use_float=True)
-        except ijson.JSONError as error:
-            raise EnvError(f"{path} is damaged: {error}") from None
+        flow = entries(stream)
+        while True:
+            # Around the reading alone: what goes wrong with an entry is its reader's own business.
+            try:
+                entry = next(flow)
+            except StopIteration:
+                return
+            except (ValueError, EOFError, lzma.LZMAError, zlib.error) as error:
+                raise EnvError(f"{path} is damaged: {error}") from None
+            yield entry

@@ -84,10 +84,10 @@ class Session:
         name, argument = found[1], found[2].lower()
         if name == "search" and argument:
             return self._search(argument)
-        if name == "click" and argument in self.clickables:
-            # The original clicks nothing called "search", not even an option's value.
-            if argument != "search" or (self.protocol == "fixed" and self.page.kind != "index"):
-                return self._click(argument)
+        # The original clicks nothing called "search", not even an option's value.
+        clicked = argument != "search" or (self.protocol == "fixed" and self.page.kind != "index")
+        if name == "click" and clicked and argument in self.clickables:
+            return self._click(argument)
         return Outcome(valid=False)
 
     def _buttons(self, page: Page) -> dict[str, str | None]:
