@@ -1,6 +1,7 @@
 """The contract of a text environment. Step limits, token limits and seeds per episode belong to the caller."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from envs.task import Task
@@ -27,6 +28,8 @@ class StepResult:
     """False where the world did not understand or allow the action."""
     executed: str | None = None
     """The action as the world executed it, when the dialect rewrote what the agent said; else None."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What the score is made of, where the world tells it (WebShop: `r_type`, `r_att`, ...); flags are 0 and 1."""
 
 
 class TextEnv(Protocol):

@@ -37,4 +37,20 @@ class ScriptedConfig(_Frozen):
     """Task ids whose reset raises `EnvError`."""
 
 
-EnvConfig = Annotated[AlfworldConfig | ScriptedConfig, Field(discriminator="name")]
+class WebshopConfig(_Frozen):
+    """WebShop's store, played from a catalogue that `offbook data build webshop` or `generate webshop` made."""
+
+    name: Literal["webshop"] = "webshop"
+    catalogue: str = ""
+    """The catalogue's folder; `$NAME` and `~` are expanded."""
+    goals: Literal["human", "synthetic"] = "human"
+    """Instructions that people wrote, or those composed from attributes and options."""
+    protocol: Literal["original", "fixed"] = "original"
+    """`original` keeps the original's rewards and pages, mistakes included; `fixed` mends them (docs/webshop.md lists them)."""
+    view: Literal["compact", "text", "text_rich"] = "compact"
+    """`text` and `text_rich` are the original's observations; `compact` is the short form that ReAct-style agents read."""
+    results_shown: int = Field(default=3, ge=0)
+    """Products that `compact` shows of the ten of a results page; 0 for all."""
+
+
+EnvConfig = Annotated[AlfworldConfig | ScriptedConfig | WebshopConfig, Field(discriminator="name")]

@@ -1,6 +1,7 @@
-"""ALFWorld for Gymnasium: `gymnasium.make("offbook/ALFWorld-v0", games="data/alfworld")`.
+"""The environments for Gymnasium: `gymnasium.make("offbook/ALFWorld-v0", games="data/alfworld")` and
+`gymnasium.make("offbook/WebShop-v0", catalogue="data/webshop")`.
 
-`import envs.gym` makes the name known; so does `gymnasium.make("envs.gym:offbook/ALFWorld-v0", ...)` by itself.
+`import envs.gym` makes the names known; so does `gymnasium.make("envs.gym:offbook/ALFWorld-v0", ...)` by itself.
 """
 
 import string
@@ -9,44 +10,47 @@ from typing import Any, Literal
 import gymnasium
 
 from envs.base import EnvError, StepResult
-from envs.config import AlfworldConfig
+from envs.config import AlfworldConfig, EnvConfig, WebshopConfig
 from envs.gym_plugin import register_envs
 from envs.registry import list_tasks, open_env
 
 _CHARSET = string.printable
-_LONGEST_OBSERVATION = 16_384
+_LONGEST_OBSERVATION = 65_536
 _LONGEST_ACTION = 512
 
 
-class AlfworldGymEnv(gymnasium.Env[str, str]):
-    """Text in, text out. Reward is the gain in score: 1 at the step that wins. Nothing truncates an episode but `max_episode_steps` of `make`.
+class AnyText(gymnasium.spaces.Text):
+    """Text in any script: shops write in all of them. Samples are ASCII."""
 
-    `info` holds `task` (id), `kind`, `goal`, `admissible_commands`, `score`, `success`, `valid`, and `executed` (the command as
-    understood, where `put X in/on Y` was said).
+    def contains(self, x: Any) -> bool:
+        return isinstance(x, str) and len(x) <= self.max_length
+
+
+class TextGymEnv(gymnasium.Env[str, str]):
+    """Text in, text out. Reward is the gain in score. Nothing truncates an episode but `max_episode_steps` of `make`.
+
+    `info` holds `task` (id), `kind`, `goal`, `admissible_commands`, `score`, `success`, `valid`, `executed` (the command as understood,
+    where the world rewrote it) and `parts` (what the score is made of, where the world tells).
     """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - Gymnasium's own form
 
     def __init__(
         self,
-        games: str,
-        task: str | None = None,
-        split: Literal["train", "dev", "test"] | None = None,
-        *,
-        backend: Literal["native", "textworld"] = "native",
-        view: Literal["agent", "original"] = "agent",
-        accept_put: bool = True,
-        render_mode: str | None = None,
+        config: EnvConfig,
+        source: str,
+        task: str | None,
+        split: Literal["train", "dev", "test"] | None,
+        render_mode: str | None,
     ) -> None:
-        """Without `task` every reset draws one of `split` (of all, where None) with the seeded generator."""
-        config = AlfworldConfig(games=games, backend=backend, view=view, accept_put=accept_put)
-        self.observation_space = gymnasium.spaces.Text(_LONGEST_OBSERVATION, min_length=0, charset=_CHARSET)
-        self.action_space = gymnasium.spaces.Text(_LONGEST_ACTION, min_length=0, charset=_CHARSET)
+        """Without `task` every reset draws one of `split` (of all, where None) with the seeded generator; `source` is named in errors."""
+        self.observation_space = AnyText(_LONGEST_OBSERVATION, min_length=0, charset=_CHARSET)
+        self.action_space = AnyText(_LONGEST_ACTION, min_length=0, charset=_CHARSET)
         self.render_mode = render_mode
         self._tasks = {known.id: known for known in list_tasks(config, split)}
         self._ids = sorted(self._tasks)
         if not self._ids:
-            raise EnvError(f"{games} holds no game of split {split!r}")
+            raise EnvError(f"{source} holds no task of split {split!r}")
         if task is not None:
             self._require(task)
         self._fixed = task
@@ -85,9 +89,7 @@ class AlfworldGymEnv(gymnasium.Env[str, str]):
 
     def _require(self, task: str) -> None:
         if task not in self._tasks:
-            raise EnvError(
-                f"no task {task!r} among the {len(self._ids)} games at hand; one is {self._ids[0]!r}"
-            )
+            raise EnvError(f"no task {task!r} among the {len(self._ids)} at hand; one is {self._ids[0]!r}")
 
     def _info(self, result: StepResult) -> dict[str, Any]:
         return {
@@ -99,7 +101,47 @@ class AlfworldGymEnv(gymnasium.Env[str, str]):
             "success": result.success,
             "valid": result.valid,
             "executed": result.executed,
+            "parts": dict(result.parts),
         }
+
+
+class AlfworldGymEnv(TextGymEnv):
+    """ALFWorld; the reward is 1 at the step that wins."""
+
+    def __init__(
+        self,
+        games: str,
+        task: str | None = None,
+        split: Literal["train", "dev", "test"] | None = None,
+        *,
+        backend: Literal["native", "textworld"] = "native",
+        view: Literal["agent", "original"] = "agent",
+        accept_put: bool = True,
+        render_mode: str | None = None,
+    ) -> None:
+        config = AlfworldConfig(games=games, backend=backend, view=view, accept_put=accept_put)
+        super().__init__(config, games, task, split, render_mode)
+
+
+class WebshopGymEnv(TextGymEnv):
+    """WebShop; the reward is the purchase's, its parts are in `info["parts"]`."""
+
+    def __init__(
+        self,
+        catalogue: str,
+        task: str | None = None,
+        split: Literal["train", "dev", "test"] | None = None,
+        *,
+        goals: Literal["human", "synthetic"] = "human",
+        protocol: Literal["original", "fixed"] = "original",
+        view: Literal["compact", "text", "text_rich"] = "compact",
+        results_shown: int = 3,
+        render_mode: str | None = None,
+    ) -> None:
+        config = WebshopConfig(
+            catalogue=catalogue, goals=goals, protocol=protocol, view=view, results_shown=results_shown
+        )
+        super().__init__(config, catalogue, task, split, render_mode)
 
 
 register_envs()

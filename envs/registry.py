@@ -28,6 +28,7 @@ SPECS: dict[str, EnvSpec] = {
     for spec in (
         EnvSpec(name="alfworld", module="envs.alfworld.env"),
         EnvSpec(name="scripted", module="envs.scripted"),
+        EnvSpec(name="webshop", module="envs.webshop.env"),
     )
 }
 

@@ -11,12 +11,16 @@ from distill.commands.shared import Verbs, add_json, add_subverbs, add_verb
 
 RELEASE = Path("data/alfworld")
 HOUSEHOLDS = Path("data/households")
+SHOP = Path("data/webshop")
+MADE_SHOP = Path("data/shop")
 _MOST_NAMED = 20
 """Games that a report names one by one."""
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
-    parser = add_verb(verbs, "data", None, common, text="fetch, generate and verify games")
+    parser = add_verb(
+        verbs, "data", None, common, text="fetch, build, generate and verify what environments play on"
+    )
     subverbs = add_subverbs(parser)
 
     fetch = add_verb(subverbs, "fetch", run_fetch, common, text="get the official release and verify it")
@@ -31,9 +35,9 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     _add_out(fetch, RELEASE)
 
     generate = add_verb(
-        subverbs, "generate", run_generate, common, text="make new households with all six kinds of task"
+        subverbs, "generate", run_generate, common, text="make new households, or a shop of our own"
     )
-    _add_env(generate)
+    _add_env(generate, "alfworld", "webshop")
     generate.add_argument(
         "--seed", metavar="S", type=int, required=True, help="the same seed makes the same games"
     )
@@ -41,8 +45,14 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--games",
         metavar="N",
         type=int,
-        required=True,
-        help="number of games, a third of them for the test side",
+        help="alfworld: number of games, a third of them for the test side",
+    )
+    generate.add_argument("--products", metavar="N", type=int, help="webshop: number of products")
+    generate.add_argument(
+        "--goals",
+        metavar="M",
+        type=int,
+        help="webshop: number of goals, a quarter of them for the test split",
     )
     generate.add_argument(
         "--rooms", choices=("small", "full", "mixed"), default="mixed", help="default: %(default)s"
@@ -52,7 +62,35 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         action="store_true",
         help="a game.tw-pddl each, as in the release, instead of compact .jsonl files",
     )
-    _add_out(generate, HOUSEHOLDS)
+    generate.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help=f"where to put them (default: {HOUSEHOLDS} or {MADE_SHOP})",
+    )
+
+    build = add_verb(
+        subverbs,
+        "build",
+        run_build,
+        common,
+        text="make a catalogue from the original's files, to be played from",
+    )
+    _add_env(build, "webshop")
+    build.add_argument("source", metavar="SRC", type=Path, help="a folder with the original's JSON files")
+    build.add_argument(
+        "--products", metavar="N", type=int, help="only the first N entries of the file (default: all)"
+    )
+    build.add_argument(
+        "--seed", metavar="S", type=int, default=42, help="draws prices and price caps (default: %(default)s)"
+    )
+    build.add_argument(
+        "--nouns",
+        choices=("auto", "spacy", "rule"),
+        default="auto",
+        help="who finds the nouns of titles; auto: spaCy where it and its model are installed (default: %(default)s)",
+    )
+    _add_out(build, SHOP)
 
     verify = add_verb(
         subverbs,
@@ -61,8 +99,8 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         common,
         text="check every game of a folder; exit code 1 if one is damaged",
     )
-    _add_env(verify)
-    verify.add_argument("dir", metavar="DIR", type=Path, help="a folder of games")
+    _add_env(verify, "alfworld", "webshop")
+    verify.add_argument("dir", metavar="DIR", type=Path, help="a folder of games, or a catalogue")
     verify.add_argument(
         "--partial", action="store_true", help="a part of the release will do, if nothing in it differs"
     )
@@ -77,15 +115,15 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     traces.add_argument(
         "traces", metavar="TRACES", type=Path, help="a .jsonl or .jsonl.xz file, or a folder of such files"
     )
-    traces.add_argument(
-        "--games",
-        metavar="GAMES",
-        type=Path,
-        required=True,
-        help="the games that the traces were recorded on",
+    recorded_on = traces.add_mutually_exclusive_group(required=True)
+    recorded_on.add_argument(
+        "--games", metavar="GAMES", type=Path, help="the games that the traces were recorded on"
+    )
+    recorded_on.add_argument(
+        "--catalogue", metavar="DIR", type=Path, help="the WebShop catalogue that the traces were recorded on"
     )
     add_json(traces)
-    for each in (fetch, generate):
+    for each in (fetch, generate, build):
         each.set_defaults(usual_log_level="info")
 
 
@@ -97,9 +135,29 @@ def run_fetch(args: argparse.Namespace) -> int:
     return EXIT_OK if report.whole else EXIT_NEGATIVE
 
 
+def run_build(args: argparse.Namespace) -> int:
+    from distill.commands import webshop
+
+    return webshop.build(args)
+
+
 def run_generate(args: argparse.Namespace) -> int:
+    needed = ("products", "goals") if args.env == "webshop" else ("games",)
+    for name in needed:
+        if getattr(args, name) is None:
+            raise ValueError(f"`data generate {args.env}` needs --{name}")
+    if args.env == "webshop":
+        from distill.commands import webshop
+
+        args.out = args.out or MADE_SHOP
+        return webshop.generate(args)
+    return _generate_households(args)
+
+
+def _generate_households(args: argparse.Namespace) -> int:
     from envs.alfworld.generate import generate
 
+    args.out = args.out or HOUSEHOLDS
     _require_unmixed(args.out, files=args.files)
     made = generate(args.out, seed=args.seed, games=args.games, rooms=args.rooms, files=args.files)
     print(f"{args.out}: " + ", ".join(f"{number} games in {split}" for split, number in made.items()))
@@ -115,6 +173,10 @@ def _require_unmixed(out: Path, *, files: bool) -> None:
 
 
 def run_verify(args: argparse.Namespace) -> int:
+    if args.env == "webshop":
+        from distill.commands import webshop
+
+        return webshop.verify(args.dir)
     from envs.alfworld.release import verify
 
     report = verify(args.dir)
@@ -150,6 +212,10 @@ def _verify_own(games: Path, paths: Sequence[str]) -> int:
 
 
 def run_check_traces(args: argparse.Namespace) -> int:
+    if args.catalogue is not None:
+        from distill.commands import webshop
+
+        return webshop.check_traces(args)
     from envs.alfworld.traces import check_traces
 
     report = check_traces(args.traces, args.games)
@@ -174,8 +240,9 @@ def run_check_traces(args: argparse.Namespace) -> int:
     return EXIT_OK if report.ok else EXIT_NEGATIVE
 
 
-def _add_env(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("env", metavar="ENV", choices=("alfworld",), help="alfworld")
+def _add_env(parser: argparse.ArgumentParser, *names: str) -> None:
+    names = names or ("alfworld",)
+    parser.add_argument("env", metavar="ENV", choices=names, help=" or ".join(names))
 
 
 def _add_out(parser: argparse.ArgumentParser, usual: Path) -> None:

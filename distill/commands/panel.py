@@ -4,9 +4,13 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.commands import EXIT_NEGATIVE, EXIT_OK
 from distill.commands.shared import Verbs, add_json, add_subverbs, add_verb
+
+if TYPE_CHECKING:
+    from envs.config import EnvConfig
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -83,13 +87,12 @@ def run_make(args: argparse.Namespace) -> int:
             f"--out {args.out} must end in .json: that is how a study tells a panel's file from its name"
         )
     from distill.task_choice import balanced
-    from envs.config import AlfworldConfig
     from envs.registry import list_tasks, make_panel
 
-    env = AlfworldConfig(games=args.games)
+    env = _env_config(args)
     tasks = list_tasks(env, args.split)
     if not tasks:
-        raise ValueError(f"{args.games} holds no task of split {args.split!r}")
+        raise ValueError(f"{args.games or args.catalogue} holds no task of split {args.split!r}")
     panel = make_panel(
         args.name, env, tasks if args.tasks is None else balanced(tasks, args.tasks, args.split)
     )
@@ -101,11 +104,10 @@ def run_make(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     from envs.base import EnvError
-    from envs.config import AlfworldConfig
     from envs.panel import PanelMismatchError
     from envs.registry import check_panel, find_panel, list_tasks
 
-    panel, env = find_panel(args.panel), AlfworldConfig(games=args.games)
+    panel, env = find_panel(args.panel), _env_config(args)
     # Games that cannot be opened at all are bad input; games that lack tasks of the panel are the answer no.
     list_tasks(env)
     try:
@@ -113,7 +115,9 @@ def run_check(args: argparse.Namespace) -> int:
     except (PanelMismatchError, EnvError) as error:
         print(f"no: {error}")
         return EXIT_NEGATIVE
-    print(f"yes: {args.games} holds all {len(panel.tasks)} tasks of {panel.name}, sha256 {panel.sha256}")
+    print(
+        f"yes: {args.games or args.catalogue} holds all {len(panel.tasks)} tasks of {panel.name}, sha256 {panel.sha256}"
+    )
     return EXIT_OK
 
 
@@ -127,9 +131,30 @@ def _add_panel(parser: argparse.ArgumentParser, nargs: str | None = None) -> Non
 
 
 def _add_games(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument(
         "--games",
         metavar="PATH",
-        required=True,
-        help="folder of the release, or compact .jsonl / .jsonl.xz files",
+        help="ALFWorld: folder of the release, or compact .jsonl / .jsonl.xz files",
     )
+    data.add_argument("--catalogue", metavar="DIR", help="WebShop: a built catalogue")
+    parser.add_argument(
+        "--goals",
+        choices=("human", "synthetic"),
+        default="human",
+        help="of a catalogue (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("original", "fixed"),
+        default="original",
+        help="of a catalogue (default: %(default)s)",
+    )
+
+
+def _env_config(args: argparse.Namespace) -> "EnvConfig":
+    from envs.config import AlfworldConfig, WebshopConfig
+
+    if args.catalogue is None:
+        return AlfworldConfig(games=args.games)
+    return WebshopConfig(catalogue=args.catalogue, goals=args.goals, protocol=args.protocol)

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 DEFAULT_GAMES = (Path("data/alfworld"), Path("data/households"))
 """Where `offbook data fetch` and `generate` put games unless told otherwise."""
 
+SHOPS = (Path("data/webshop"), Path("data/shop"))
+"""Where `offbook data build` and `generate` put catalogues unless told otherwise."""
+
 _NUM_HOUSEHOLDS = 6
 """One of each kind of task."""
+_NUM_PRODUCTS, _NUM_GOALS = 300, 24
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -28,15 +32,21 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "env",
         metavar="ENV",
         nargs="?",
-        choices=("alfworld", "scripted"),
+        choices=("alfworld", "scripted", "webshop"),
         default="alfworld",
-        help="alfworld or scripted",
+        help="alfworld, webshop or scripted",
     )
     parser.add_argument(
         "--games",
         metavar="PATH",
         type=Path,
         help=f"games to choose from (default: {DEFAULT_GAMES[0]}, else {DEFAULT_GAMES[1]}, else a household made on the spot)",
+    )
+    parser.add_argument(
+        "--catalogue",
+        metavar="DIR",
+        type=Path,
+        help=f"the shop to go to (default: {SHOPS[0]}, else {SHOPS[1]}, else one made on the spot)",
     )
     parser.add_argument("--task", metavar="ID", help="a task's id or a part of it (default: one by --seed)")
     parser.add_argument("--split", choices=("train", "dev", "test"), help="choose from this split only")
@@ -98,6 +108,8 @@ def _env_config(args: argparse.Namespace, stack: ExitStack, seed: int) -> "EnvCo
 
     if args.env == "scripted":
         return ScriptedConfig()
+    if args.env == "webshop":
+        return _shop_config(args.catalogue, stack, seed)
     if args.games is not None:
         return AlfworldConfig(games=str(args.games))
     for folder in DEFAULT_GAMES:
@@ -113,3 +125,19 @@ def _households(stack: ExitStack, seed: int) -> Path:
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="offbook-play-")))
     generate_splits(folder, seed=seed, train=_NUM_HOUSEHOLDS, test=_NUM_HOUSEHOLDS)
     return folder
+
+
+def _shop_config(named: Path | None, stack: ExitStack, seed: int) -> "EnvConfig":
+    """Human goals where the shop has any; all ten products of a page are shown to a person."""
+    from envs.config import WebshopConfig
+    from envs.webshop.catalogue import open_catalogue
+
+    folder = named or next((shop for shop in SHOPS if shop.is_dir()), None)
+    if folder is None:
+        from envs.webshop.generate import generate
+
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="offbook-play-"))) / "shop"
+        generate(folder, products=_NUM_PRODUCTS, goals=_NUM_GOALS, seed=seed)
+    counts = {kind: held["count"] for kind, held in open_catalogue(folder).manifest["goals"].items()}
+    kind = "human" if counts["human"] else "synthetic"
+    return WebshopConfig(catalogue=str(folder), goals=kind, results_shown=0)

@@ -81,7 +81,7 @@ def test_no_verb_shows_help_and_is_bad_input(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    "arguments", [["fly"], ["run"], ["data"], ["data", "verify", "webshop", "x"], ["plan", "x", "--frob"]]
+    "arguments", [["fly"], ["run"], ["data"], ["data", "verify", "tetris", "x"], ["plan", "x", "--frob"]]
 )
 def test_malformed_command_line_is_bad_input(arguments: list[str]):
     with pytest.raises(SystemExit) as ended:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.config import AlfworldConfig, ScriptedConfig
+from envs.config import AlfworldConfig, ScriptedConfig, WebshopConfig
 
 _spec = importlib.util.spec_from_file_location("conformance", Path(__file__).with_name("conformance.py"))
 assert _spec and _spec.loader
@@ -28,3 +28,14 @@ def test_textworld_backend(test_data):
     pytest.importorskip("textworld", reason="the reference backend is not installed (extra `alfworld`)")
     games = str(test_data / "alfworld" / "valid_unseen.jsonl.xz")
     conformance.check_env(AlfworldConfig(games=games, backend="textworld"), num_tasks=1)
+
+
+@pytest.mark.parametrize("view", ["compact", "text_rich"])
+@pytest.mark.parametrize("protocol", ["original", "fixed"])
+def test_webshop(tmp_path, view, protocol):
+    from envs.webshop.generate import generate
+
+    generate(tmp_path / "shop", products=60, goals=24, seed=3)
+    conformance.check_env(
+        WebshopConfig(catalogue=str(tmp_path / "shop"), view=view, protocol=protocol), num_tasks=8
+    )
