@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         default="train",
         help="train (default) or evaluate",
     )
-    parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the training (60)")
+    parser.add_argument("--minutes", type=float, default=80.0, help="wall time of the training (80)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--games", type=int, default=200, help="unseen households of the table (200)")
     parser.add_argument(

@@ -6,6 +6,7 @@ A quick look during development and for the model card; the study's table comes 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from actors.agents.base import Agent
@@ -106,21 +107,14 @@ def evaluate(
     folder: Path, games: Sequence[Game], arm: str, *, max_steps: int = 30, seed: int = 0, batch: int = 100
 ) -> ArmResult:
     """Greedy play of all games under one way of advising."""
-    from tokenizers import Tokenizer
-
-    from distill.pocket.network import load_network
-
-    network = load_network(folder)
-    encoder = MessageEncoder(Tokenizer.from_file(str(folder / "tokenizer.json")))
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    agent = load_agent()
+    agent, play = load_agent(), _loaded(folder)
     rng = random.Random(f"advice-{seed}-{arm}")
     players: list[_Player] = []
     for begin in range(0, len(games), batch):
         group = [
             _Player(agent, game, ARMS[arm](rng, game), max_steps) for game in games[begin : begin + batch]
         ]
-        _play(network, tokenizer, encoder, group)
+        play(group)
         players += group
     kinds = sorted({p.game.kind for p in players})
     return ArmResult(
@@ -141,6 +135,23 @@ def evaluate(
             for k in kinds
         ),
     )
+
+
+def first_thoughts(folder: Path, games: Sequence[Game], hints: Sequence[list[str]]) -> list[str]:
+    """The first reply in each game, greedy; `hints[i]` stands in the prompt of game i."""
+    agent = load_agent()
+    players = [_Player(agent, game, given, 0) for game, given in zip(games, hints, strict=True)]
+    _loaded(folder)(players)
+    return [player.turns[0].reply for player in players]
+
+
+def _loaded(folder: Path) -> Callable[[list["_Player"]], None]:
+    from tokenizers import Tokenizer
+
+    from distill.pocket.network import load_network
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return partial(_play, load_network(folder), tokenizer, MessageEncoder(tokenizer))
 
 
 class _Player:

@@ -8,8 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from distill.pocket.advice import phrase  # noqa: E402
 from distill.pocket.corpus import write_shards, write_tokenizer  # noqa: E402
-from distill.pocket.evaluate import evaluate, unseen_games, wilson  # noqa: E402
+from distill.pocket.evaluate import evaluate, first_thoughts, unseen_games, wilson  # noqa: E402
+from distill.pocket.habits import Habit, lacking  # noqa: E402
 from distill.pocket.network import (  # noqa: E402
     Decoder,
     NetworkConfig,
@@ -138,8 +140,26 @@ def test_transformers_reads_the_shipped_tokenizer_as_it_was_trained():
 
 @needs_weights
 def test_the_shipped_model_plays():
-    # What the card says of these weights, with room for the draw of 40 games; obedience to hints is not among it.
+    # What the card says of these weights, with room for the draw of 40 games.
     base = evaluate(MODEL, unseen_games(77, 40), "base")
-    assert base.takes >= 20
-    assert base.right_takes / base.takes > 0.6
-    assert base.successes >= 6
+    assert base.takes >= 15
+    assert base.right_takes / base.takes > 0.5
+    assert base.successes >= 2
+
+
+@needs_weights
+def test_the_shipped_model_plans_what_it_is_advised():
+    games = [
+        game
+        for game in unseen_games(78, 300)
+        if game.goal.object_type in lacking(Habit.OPEN_CONTAINERS) & lacking(Habit.TAKE_NAMED)
+    ][:25]
+    assert len(games) >= 15
+
+    def share(habit, plan):
+        hints = [phrase(random.Random(n), habit) if habit else "" for n in range(len(games))]
+        thoughts = first_thoughts(MODEL, games, [[hint] if hint else [] for hint in hints])
+        return sum(plan in thought for thought in thoughts) / len(games)
+
+    assert share(Habit.OPEN_CONTAINERS, "I look inside.") > 0.6 > 0.3 > share(None, "I look inside.")
+    assert share(Habit.TAKE_NAMED, "I take only that.") > 0.6 > 0.3 > share(None, "I take only that.")
