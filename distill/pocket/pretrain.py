@@ -115,6 +115,8 @@ def _work(rank: int, config: PretrainConfig, shards: Path, tokenizer: Path, out:
         )
     _Trainer(rank, config, shards, tokenizer, out).run()
     if config.workers > 1:
+        # Who leaves while the other still holds its end open is aborted now and then.
+        dist.barrier()
         dist.destroy_process_group()
 
 

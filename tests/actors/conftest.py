@@ -11,13 +11,11 @@ sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]  
 from tiny_model import tiny_adapter, tiny_model  # noqa: E402, F401
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster():
+    """One for this folder, gone when its tests have ended: the other folders start their own."""
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
     # Paths of sockets must stay below 108 characters, which pytest's own folders do not leave.
     folder = f"/tmp/offbook-ray-{os.getpid()}"
     for attempt in range(3):

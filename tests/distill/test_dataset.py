@@ -153,9 +153,6 @@ def test_what_is_no_trajectory_file_is_named_before_ray_is_asked(tmp_path, teach
 def small_ray():
     import ray
 
-    if ray.is_initialized():
-        yield
-        return
     # Paths of sockets must stay below 108 characters, which pytest's own folders do not leave.
     folder = f"/tmp/offbook-dataset-{os.getpid()}"
     for attempt in range(4):

@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -144,11 +145,17 @@ def test_on_a_terminal_it_has_colours_and_ctrl_c_quits():
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {
         "TERM": "xterm-256color"
     }
-    # A session of its own with the terminal in control, so that the key ctrl-C becomes the signal.
+
+    # A session of its own with the terminal in control, so that the key ctrl-C becomes the signal; who runs the tests in the
+    # background has it ignored, and children inherit that.
+    def on_a_terminal():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.close(os.open(os.ttyname(0), os.O_RDWR))
+
     process = subprocess.Popen(
         offbook_play("scripted", "--seed", "1"),
         stdin=child, stdout=child, stderr=child, cwd=ROOT, env=environment, start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+        preexec_fn=on_a_terminal,
     )  # fmt: skip
     os.close(child)
     screen = _read_until(parent, "[0] > ")

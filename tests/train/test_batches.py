@@ -2,7 +2,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from conftest import make_row, write_rows
+from training_rows import make_row, write_rows
 
 from train.batches import accumulation, lr_at, pad, plan_steps, read_rows
 from train.config import PRESETS, TrainConfig, preset

@@ -3,7 +3,7 @@ import os
 import shutil
 
 import pytest
-from conftest import make_row, write_rows
+from training_rows import make_row, write_rows
 
 from train.errors import AdapterError, RowTooLongError, TrainError
 from train.fit import FitJob, fit, fit_many
