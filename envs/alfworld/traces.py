@@ -3,8 +3,6 @@
 A trace file is JSON lines, plain or .xz: `{game, steps: [{action, obs, admissible, score, done, won}]}`; step 0 has action null.
 """
 
-import json
-import lzma
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from envs.alfworld.index import GameIndex, open_index
 from envs.alfworld.world import World
 from envs.base import EnvError
+from envs.trace_files import read_traces, trace_files
 
 _COMPARED = ("obs", "admissible", "score", "done", "won")
 
@@ -99,29 +98,9 @@ def _shown(ours: object, recorded: object) -> str:
 
 
 def _read_traces(places: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
-    files = [file for place in places for file in _trace_files(Path(place))]
+    files = [file for place in places for file in trace_files(Path(place))]
     for file in files:
-        number = 0
-        try:
-            with (
-                lzma.open(file, "rt", encoding="utf-8")
-                if file.suffix == ".xz"
-                else file.open(encoding="utf-8") as stream
-            ):
-                for number, line in enumerate(stream, start=1):
-                    trace = json.loads(line)
-                    if not isinstance(trace.get("game"), str) or not isinstance(trace.get("steps"), list):
-                        raise EnvError(f"{file} line {number} is no trace: it needs `game` and `steps`")
-                    yield f"{file.name}:{number}", trace
-        except (ValueError, AttributeError, EOFError, OSError, lzma.LZMAError) as error:
-            raise EnvError(f"{file} is damaged near line {number + 1}: {error}") from None
-
-
-def _trace_files(place: Path) -> list[Path]:
-    if place.is_dir():
-        files = sorted(p for p in place.iterdir() if p.name.endswith((".jsonl", ".jsonl.xz")))
-    else:
-        files = [place] if place.is_file() else []
-    if not files:
-        raise EnvError(f"no traces at {place}: expected a .jsonl or .jsonl.xz file, or a folder of them")
-    return files
+        for number, trace in read_traces(file):
+            if not isinstance(trace.get("game"), str) or not isinstance(trace.get("steps"), list):
+                raise EnvError(f"{file} line {number} is no trace: it needs `game` and `steps`")
+            yield f"{file.name}:{number}", trace

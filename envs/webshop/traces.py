@@ -7,12 +7,13 @@ A trace file is JSON lines, plain or .xz, of one kind: episodes `{goal_idx, goal
 import json
 import lzma
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envs.base import EnvError
+from envs.trace_files import open_text, read_traces, trace_files
 from envs.webshop.analysis import terms
 from envs.webshop.catalogue import Catalogue, open_catalogue
 from envs.webshop.goals import Goal
@@ -47,9 +48,10 @@ def check_traces(traces: Path, catalogue: str | Path) -> TraceReport:
     counts = {"steps": 0, "hits": 0, "tokens": 0}
     matched = mismatched = 0
     first: str | None = None
-    for file in _trace_files(traces):
+    for file in trace_files(traces):
         prices = _recorded_prices(file)
-        for source, record in _read(file):
+        for number, record in read_traces(file):
+            source = f"{file.name}:{number}"
             kind = next((name for name in counts if name in record), None)
             if kind is None:
                 raise EnvError(f"{source} is no trace: it needs `steps`, `hits` or `tokens`")
@@ -182,33 +184,8 @@ def _recorded_prices(file: Path) -> dict[str, float]:
     for path in (beside, beside.with_name(beside.name + ".xz")):
         if path.is_file():
             try:
-                with _open(path) as stream:
+                with open_text(path) as stream:
                     return json.load(stream)
             except (ValueError, OSError, lzma.LZMAError) as error:
                 raise EnvError(f"{path} is damaged: {error}") from None
     return {}
-
-
-def _trace_files(place: Path) -> list[Path]:
-    files: Iterable[Path] = place.iterdir() if place.is_dir() else [place] if place.is_file() else []
-    found = sorted(path for path in files if path.name.endswith((".jsonl", ".jsonl.xz")))
-    if not found:
-        raise EnvError(f"no traces at {place}: expected a .jsonl or .jsonl.xz file, or a folder of them")
-    return found
-
-
-def _read(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    number = 0
-    try:
-        with _open(file) as stream:
-            for number, line in enumerate(stream, start=1):
-                record = json.loads(line)
-                if not isinstance(record, dict):
-                    raise EnvError(f"{file} line {number} is no trace but {type(record).__name__}")
-                yield f"{file.name}:{number}", record
-    except (ValueError, EOFError, OSError, lzma.LZMAError) as error:
-        raise EnvError(f"{file} is damaged near line {number + 1}: {error}") from None
-
-
-def _open(path: Path) -> Any:
-    return lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8")
