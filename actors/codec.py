@@ -7,7 +7,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from actors.chat import Message
+from actors.chat import Completion, Message
+from actors.wire import Answer
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,16 @@ class ChatCodec:
         """Text up to the first stop."""
         text = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text[: min((text.find(mark) for mark in stop if mark in text), default=len(text))]
+
+    def completion(self, prompt_ids: Sequence[int], answer: Answer, stop: tuple[str, ...]) -> Completion:
+        """What an engine drew for a prompt, as text."""
+        return Completion(
+            text=answer.text or self.decode(answer.token_ids, stop),
+            prompt_tokens=len(prompt_ids),
+            cached_tokens=answer.cached_tokens,
+            completion_tokens=len(answer.token_ids),
+            finish_reason=answer.finish_reason,
+        )
 
     def _written(self, messages: Sequence[Message]) -> str:
         return self._tokenizer.apply_chat_template(

@@ -114,13 +114,7 @@ class Engine:
         """One chat at a time. Raises `PromptTooLongError`, and `ModelError` for an adapter that does not fit."""
         prompt_ids = self._codec.encode(messages)
         answer = await self._draw(prompt_ids, sampling, adapter)
-        return Completion(
-            text=answer.text or self._codec.decode(answer.token_ids, sampling.stop),
-            prompt_tokens=len(prompt_ids),
-            cached_tokens=answer.cached_tokens,
-            completion_tokens=len(answer.token_ids),
-            finish_reason=answer.finish_reason,
-        )
+        return self._codec.completion(prompt_ids, answer, sampling.stop)
 
     async def post(self, line: str, requests: Sequence[Request], dropped: Sequence[int]) -> str:
         """See `Mailbox`: a host's requests, whose answers it collects."""

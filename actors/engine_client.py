@@ -51,13 +51,7 @@ class EngineClient:
         except LineCutError as error:
             self._bury(name, line)
             raise GenerateError(f"{name} died during a call: {error}", retryable=True) from error
-        return Completion(
-            text=answer.text or self._codec.decode(answer.token_ids, sampling.stop),
-            prompt_tokens=len(prompt_ids),
-            cached_tokens=answer.cached_tokens,
-            completion_tokens=len(answer.token_ids),
-            finish_reason=answer.finish_reason,
-        )
+        return self._codec.completion(prompt_ids, answer, sampling.stop)
 
     async def _living_engine(self, session: str) -> str:
         """The caller's time limit bounds the wait for an engine that is coming back."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from actors.chat import GenerateError, Message, Sampling
+from actors.codec import ChatCodec
 from actors.engine_client import EngineClient
 from actors.line import LineCutError
 from actors.mailbox import Mailbox
@@ -14,8 +15,11 @@ from actors.wire import Answer
 CHAT = (Message(role="user", content="abc"),)
 
 
-class Letters:
+class Letters(ChatCodec):
     """A codec that reads a chat as its letters."""
+
+    def __init__(self):
+        pass
 
     def encode(self, messages):
         return [ord(letter) for message in messages for letter in message.content]
