@@ -124,7 +124,7 @@ def find_sources(folder: Path) -> SourceFiles:
 
 def read_listings(sources: SourceFiles, limit: int | None = None) -> Iterator[Listing]:
     """Every product once, in the file's order; `limit` counts entries of the file, as the original does."""
-    about = _Spilled(sources.attributes)
+    about = _Abouts(sources.attributes)
     human = _load(sources.human) if sources.human else {}
     seen: set[str] = set()
     for number, item in enumerate(_stream_array(sources.items)):
@@ -203,8 +203,8 @@ def _options(customization: Any) -> dict[str, tuple[str, ...]]:
     return options
 
 
-class _Spilled:
-    """The attributes' file: small ones are held, large ones are too, but as compact text."""
+class _Abouts:
+    """The attributes' file by asin, held as compact text: as objects it would take several times the memory."""
 
     def __init__(self, path: Path) -> None:
         self._texts = {
