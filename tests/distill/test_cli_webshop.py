@@ -8,45 +8,20 @@ import pytest
 
 from distill import cli
 
+GENERATE = ["data", "generate", "webshop", "--products", "80", "--goals", "24"]
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "shop"
-    assert (
-        cli.main(
-            [
-                "data",
-                "generate",
-                "webshop",
-                "--products",
-                "80",
-                "--goals",
-                "24",
-                "--seed",
-                "5",
-                "--out",
-                str(folder),
-            ]
-        )
-        == 0
-    )
+    assert cli.main([*GENERATE, "--out", str(folder), "--seed", "5"]) == 0
     return folder
 
 
 def test_a_made_shop_is_the_same_again_and_verifies(
     shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    arguments = [
-        "data",
-        "generate",
-        "webshop",
-        "--products",
-        "80",
-        "--goals",
-        "24",
-        "--out",
-        str(tmp_path / "b"),
-    ]
+    arguments = [*GENERATE, "--out", str(tmp_path / "b")]
     assert cli.main([*arguments, "--seed", "5"]) == 0
     assert "80 products, 24 human goals" in capsys.readouterr().out
     assert _sha256(tmp_path / "b") == _sha256(shop)
