@@ -106,10 +106,10 @@ def _work(rank: int, config: PretrainConfig, shards: Path, tokenizer: Path, out:
     # A spawned process has none of its parent's logging.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if config.workers > 1:
-        rendezvous = out / f"rendezvous-{int(time.time() // 600)}"
+        rendezvous = out / f"rendezvous-{_run_id(out)}"
         dist.init_process_group(
             "gloo",
-            init_method=f"file://{rendezvous.resolve()}-{_run_id(out)}",
+            init_method=f"file://{rendezvous.resolve()}",
             rank=rank,
             world_size=config.workers,
         )
@@ -212,14 +212,11 @@ class _Trainer:
 
     def _next_shard(self) -> Shard:
         """Shards in order, waiting for the writer; round again when there are no more to come."""
+        total = int((self.shards / "num_shards").read_text())
+        path = self.shards / f"train-{self.shard_number % total:03d}.npz"
         until = time.monotonic() + _SHARD_PATIENCE_S
         while time.monotonic() < until:
-            names = sorted(self.shards.glob("train-*.npz"))
-            names = [n for n in names if not n.name.endswith(".part.npz")]
-            total = int((self.shards / "num_shards").read_text())
-            index = self.shard_number % total
-            path = self.shards / f"train-{index:03d}.npz"
-            if path in names:
+            if path.is_file():
                 self.shard_number += 1
                 return Shard.load(path)
             time.sleep(1)
