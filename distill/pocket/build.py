@@ -10,7 +10,7 @@ from distill.pocket.corpus import write_shards, write_tokenizer
 
 log = logging.getLogger(__name__)
 
-_SHARDS = 90
+_SHARDS = 130
 """More than an hour of an idle machine uses; they are written while the training reads them."""
 _EPISODES_PER_SHARD = 2500
 

@@ -12,7 +12,7 @@ from distill.pocket.tokenizer import build_tokenizer
 
 log = logging.getLogger(__name__)
 
-_READING_SHARDS = 24
+_READING_SHARDS = 18
 """First shards, nearly all drills: reading advice is learnt early and cheaply, playing comes after."""
 _READING = MixConfig(drills=0.95)
 

@@ -1,7 +1,8 @@
 """Plays a household with given habits, from what it has read alone. Knows nothing of advice, models or tokens.
 
 Without mistakes in reading: every way in which it fails is the lack of a habit. It looks for the thing in the order in which the
-opening names the places, and remembers what it saw.
+opening names the places, and remembers what it saw. On request it slips now and then and mends it: who learns from it slips as
+well, and must know how to go on.
 """
 
 import random
@@ -24,6 +25,8 @@ _IDLE = 2
 """How often it looks about when it believes that all is done."""
 _STUBBORN = 3
 """How often it says again what did not work."""
+SLIPS = 0.05
+"""Share of steps before which a slip is made, where slips are asked for."""
 _ADJECTIVE = {"clean": "clean", "heat": "hot", "cool": "cool"}
 
 
@@ -36,23 +39,36 @@ class Demonstration:
     opening: str
     turns: tuple[Turn, ...]
     success: bool
+    slips: frozenset[int] = frozenset()
+    """Numbers of the turns that nobody should learn."""
 
 
-def demonstrate(game: Game, habits: Collection[Habit], *, max_steps: int) -> Demonstration:
-    player = _Player(game, habits, max_steps)
+def demonstrate(
+    game: Game, habits: Collection[Habit], *, max_steps: int, slips: random.Random | None = None
+) -> Demonstration:
+    """One episode; with `slips`, a source of chance, the player makes some and mends them."""
+    player = _Player(game, habits, max_steps, slips)
     try:
         player.play()
     except _EndOfEpisodeError:
         pass
-    return Demonstration(opening=player.opening, turns=tuple(player.turns), success=player.world.done)
+    return Demonstration(
+        opening=player.opening,
+        turns=tuple(player.turns),
+        success=player.world.done,
+        slips=frozenset(player.slipped),
+    )
 
 
 class _Player:
-    def __init__(self, game: Game, habits: Collection[Habit], max_steps: int):
-        self.game, self.habits, self.max_steps = game, habits, max_steps
+    def __init__(
+        self, game: Game, habits: Collection[Habit], max_steps: int, chance: random.Random | None = None
+    ):
+        self.game, self.habits, self.max_steps, self.chance = game, habits, max_steps, chance
         self.world = World(game)
         self.opening = self.world.reset().removeprefix(BANNER)
         self.turns: list[Turn] = []
+        self.slipped: list[int] = []
         self.steps = 0
         self.order = self._search_order()
         self.searched = 0
@@ -133,6 +149,48 @@ class _Player:
             raise _EndOfEpisodeError
         return False
 
+    # How it slips
+
+    def _slips(self) -> bool:
+        return self.chance is not None and self.chance.random() < SLIPS
+
+    def _slip(self, command: str) -> None:
+        self.slipped.append(len(self.turns))
+        self._do(command)
+
+    def _lose_the_way(self, goal: int) -> None:
+        """Instead of to `goal`, go to a place that is not there or to one that was looked at before."""
+        assert self.chance is not None
+        places = self.game.receptacles
+        known = [
+            places[i]
+            for i in self.order[: self.searched]
+            if i != goal and places[i].location != self.world.location
+        ]
+        if known and self.chance.random() < 0.5:
+            self._slip(f"go to {self.chance.choice(known).name}")
+            return
+        names = {r.name for r in places}
+        other = self.chance.choice([r.type for r in places] + list(CAN_CONTAIN))
+        absent = next(name for n in range(1, 99) if (name := f"{other} {n}") not in names)
+        self._slip(f"go to {absent}")
+
+    def _take_another(self, r: int, wanted: int | None) -> None:
+        """Take what is not there, or not asked for; the latter is put back by who knows how."""
+        assert self.chance is not None
+        place = self.game.receptacles[r].name
+        others = [
+            i for i in self.world.contents[r] if "pickupable" in self.game.things[i].traits and i != wanted
+        ]
+        if others and Habit.MOVE_NOT_PUT in self.habits and self.chance.random() < 0.7:
+            name = self.game.things[self.chance.choice(others)].name
+            self._slip(f"take {name} from {place}")
+            self._do(f"move {name} to {place}")
+            return
+        name = f"{self.game.goal.object_type} {self.chance.randint(1, 3)}"
+        if name not in {self.game.things[i].name for i in self.world.contents[r]}:
+            self._slip(f"take {name} from {place}")
+
     # What it sees
 
     def _remember(self) -> None:
@@ -168,6 +226,8 @@ class _Player:
 
     def _go_to(self, r: int) -> None:
         if self.game.receptacles[r].location != self.world.location:
+            if self._slips():
+                self._lose_the_way(r)
             self._do(f"go to {self.game.receptacles[r].name}")
 
     def _visit(self, r: int) -> None:
@@ -198,6 +258,8 @@ class _Player:
         while place is not None:
             self._visit(place)
             thing = self._candidate(place)
+            if Habit.TAKE_NAMED in self.habits and self._inside_visible(place) and self._slips():
+                self._take_another(place, thing)
             target_place = self.game.receptacles[place].type == goal.receptacle_type
             if thing is not None and not target_place:
                 self._do(f"take {self.game.things[thing].name} from {self.game.receptacles[place].name}")

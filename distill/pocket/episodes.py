@@ -4,7 +4,7 @@ Knows nothing of networks or optimisers.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,34 +38,51 @@ class MixConfig:
     """Share of episodes without any hint; the rest have 1 to 3 in equal parts."""
     large_rooms: float = 0.04
     """Share of rooms of full size; their episodes are three to four times as long."""
-    drills: float = 0.5
+    crowded_rooms: float = 0.35
+    """Share of rooms of few places full of things: taking the right one is most of what is learnt there."""
+    drills: float = 0.3
     """Share of episodes that stop after the first thought."""
     noise: float = 0.01
     """Share of words of the advice that are replaced by others, so that no single word is relied upon."""
 
 
-def draw_episode(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Message, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
     """One demonstration as the agent would render it."""
+
+    messages: tuple[Message, ...]
+    slips: frozenset[int] = frozenset()
+    """Replies, counted from 0, that are read and not learnt."""
+
+
+def draw_episode(rng: random.Random, agent: Agent, mix: MixConfig) -> Episode:
     if rng.random() < mix.drills:
         return draw_drill(rng, agent, mix)
-    rooms: Rooms = "full" if rng.random() < mix.large_rooms else "small"
+    rooms = rng.choices(_ROOMS, _weights(mix))[0]
     game = make_game(rng, rooms=rooms).game
     advice, habits = _draw_advised(rng, game, mix)
-    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)))
-    return render(agent, game, shown, advice)
+    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)), slips=rng)
+    return Episode(messages=render(agent, game, shown, advice), slips=shown.slips)
+
+
+_ROOMS: tuple[Rooms, ...] = ("full", "crowded", "small")
+
+
+def _weights(mix: MixConfig) -> tuple[float, float, float]:
+    return mix.large_rooms, mix.crowded_rooms, 1 - mix.large_rooms - mix.crowded_rooms
 
 
 _KINDS_WITH_A_HABIT = [kind for kind in KINDS if HABIT_OF_KIND[kind]]
 """A habit of one kind is seen in a sixth of all episodes: drills make up for it."""
 
 
-def draw_drill(rng: random.Random, agent: Agent, mix: MixConfig) -> tuple[Message, ...]:
+def draw_drill(rng: random.Random, agent: Agent, mix: MixConfig) -> Episode:
     """The beginning of an episode up to its first thought, which says the plan: what advice changes is nearly all that is learnt from it.
     The odds of each habit are those of whole episodes."""
     game = make_game(rng, rooms="small", kind=rng.choice(_KINDS_WITH_A_HABIT)).game
     advice, habits = _draw_advised(rng, game, mix, planned=0.6)
     shown = demonstrate(game, habits, max_steps=1)
-    return render(agent, game, replace(shown, turns=shown.turns[:1]), advice)
+    return Episode(messages=render(agent, game, replace(shown, turns=shown.turns[:1]), advice))
 
 
 def _draw_advised(
@@ -130,8 +147,11 @@ class MessageEncoder:
                 self._known[text] = known
         return known
 
-    def chat(self, messages: Sequence[Message]) -> tuple[list[int], list[int]]:
-        """Token ids, and for each what it is to the loss."""
+    def chat(
+        self, messages: Sequence[Message], slips: Collection[int] = ()
+    ) -> tuple[list[int], list[int]]:
+        """Token ids, and for each what it is to the loss; `slips` are replies without any."""
+        replies = 0
         ids: list[int] = []
         roles: list[int] = []
         for number, message in enumerate(messages):
@@ -139,7 +159,8 @@ class MessageEncoder:
             ids.append(self._frame[message.role])
             roles.append(NO_LOSS)
             if message.role == "assistant":
-                roles += [REPLY] * len(body)
+                roles += [NO_LOSS if replies in slips else REPLY] * len(body)
+                replies += 1
             elif message.role == "user" and number > 1:
                 recent = (ids + body)[max(0, len(ids) - _ECHO_REACH) :]
                 start = len(recent) - len(body)
@@ -179,7 +200,8 @@ def make_shard(
     roles: list[int] = []
     starts = [0]
     while len(starts) <= num_episodes:
-        ids, kinds = encoder.chat(draw_episode(rng, agent, mix))
+        episode = draw_episode(rng, agent, mix)
+        ids, kinds = encoder.chat(episode.messages, episode.slips)
         if len(ids) > MAX_TOKENS:
             continue
         tokens += ids

@@ -37,7 +37,9 @@ from envs.base import EnvError
 
 log = logging.getLogger(__name__)
 
-Rooms = Literal["small", "full", "mixed"]
+Rooms = Literal["small", "full", "crowded", "mixed"]
+"""`small`: four to nine places and few things. `full`: as the release has them. `crowded`: four or five places, full of things.
+`mixed`: one in five is full, the rest small."""
 Side = Literal["train", "test"]
 SPLIT_OF_SIDE: dict[Side, str] = {"train": "train", "test": "valid_unseen"}
 """Folder names of the release."""
@@ -59,9 +61,10 @@ def make_game(
 ) -> MadeGame:
     """One household with one task. Draws until layout, placement and plan fit together (a few tries at most)."""
     kind = kind or rng.choice(KINDS)
-    full = rooms == "full" or (rooms == "mixed" and rng.random() < 0.2)
+    if rooms == "mixed":
+        rooms = "full" if rng.random() < 0.2 else "small"
     while True:
-        made = _try_game(rng, kind, full, side)
+        made = _try_game(rng, kind, rooms, side)
         if made is not None:
             return made
 
@@ -208,10 +211,13 @@ def layout_side(names: Sequence[str]) -> Side:
     return "test" if digest[0] % TEST_SHARE == 0 else "train"
 
 
-def _try_game(rng: random.Random, kind: str, full: bool, side: Side) -> MadeGame | None:
+def _try_game(rng: random.Random, kind: str, rooms: Rooms, side: Side) -> MadeGame | None:
     room = rng.choice(_ROOMS_OF_KIND[kind])
     object_type, target_type = _draw_goal(rng, room, kind)
-    counts = _full_room(rng, room) if full else _small_room(rng, room)
+    if rooms == "full":
+        counts = _full_room(rng, room)
+    else:
+        counts = _small_room(rng, room, (2, 4) if rooms == "crowded" else (3, 8))
     for needed in (target_type, TREATMENTS[kind][1] if kind in TREATMENTS else ""):
         if needed:
             counts[needed] = max(1, counts.get(needed, 0))
@@ -221,7 +227,7 @@ def _try_game(rng: random.Random, kind: str, full: bool, side: Side) -> MadeGame
     if len(names) < _FEWEST_PLACES or layout_side(names) != side:
         return None
     receptacles = [_receptacle(rng, r, n) for r, count in counts.items() for n in range(count)]
-    things = _place_things(rng, room, kind, object_type, target_type, receptacles, full)
+    things = _place_things(rng, room, kind, object_type, target_type, receptacles, rooms != "small")
     if things is None:
         return None
     scene = 1000 + FIRST_SCENE[room] + int(hashlib.sha256("|".join(names).encode()).hexdigest()[:6], 16) % 100
@@ -258,12 +264,12 @@ def _full_room(rng: random.Random, room: str) -> dict[str, int]:
     return {r: n for r, n in counts.items() if n}
 
 
-def _small_room(rng: random.Random, room: str) -> dict[str, int]:
-    """Four to nine receptacles once the needed ones are in; closed ones are common."""
+def _small_room(rng: random.Random, room: str, draws: tuple[int, int]) -> dict[str, int]:
+    """Fewest and most draws of a receptacle; the needed ones come on top. Closed ones are common."""
     limits = ROOMS[room]
     kinds = [r for r, (low, high) in limits.items() for _ in range(1 + (high > 3) * 2 + (high > 1))]
     counts: dict[str, int] = {}
-    for _ in range(rng.randint(3, 8)):
+    for _ in range(rng.randint(*draws)):
         r = rng.choice(kinds)
         counts[r] = min(limits[r][1], counts.get(r, 0) + 1)
     return counts
@@ -292,7 +298,7 @@ def _place_things(
     object_type: str,
     target_type: str,
     receptacles: list[Receptacle],
-    full: bool,
+    many: bool,
 ) -> list[Thing] | None:
     room_left = {r.id: rng.randint(4, 7) if r.type in _BROAD else 3 for r in receptacles}
     things: list[Thing] = []
@@ -323,7 +329,7 @@ def _place_things(
         ):
             put(thing_type, [r for r in receptacles if thing_type in CAN_CONTAIN[r.type]])
     kinds = sorted(THINGS_OF_ROOM[room] - {object_type, "desklamp"})
-    for _ in range(rng.randint(14, 34) if full else rng.randint(2, 8)):
+    for _ in range(rng.randint(14, 34) if many else rng.randint(2, 8)):
         thing_type = rng.choice(kinds)
         stands = (*LAMP_STANDS, "countertop", "diningtable") if thing_type in FIXED else ()
         put(thing_type, [r for r in receptacles if thing_type in CAN_CONTAIN[r.type] or r.type in stands])

@@ -55,6 +55,14 @@ def tokenizer(tokenizer_folder):
     return Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
 
 
+@pytest.fixture(scope="module")
+def slipping(games):
+    """Episodes of somebody with every habit who slips now and then."""
+    rng = random.Random(8)
+    crowded = [m.game for m in make_games(32, 60, side="train", rooms="crowded")]
+    return [demonstrate(game, ALL, max_steps=60, slips=rng) for game in [*games, *crowded]]
+
+
 def _replies(shown):
     return [turn.reply for turn in shown.turns]
 
@@ -202,6 +210,42 @@ def test_names_are_one_token_and_any_text_survives(tokenizer):
     )
 
 
+def test_slips_happen_and_are_mended(slipping):
+    assert all(shown.success for shown in slipping)
+    assert 0.2 < sum(len(shown.slips) for shown in slipping) / len(slipping) < 1.0
+
+
+def test_a_slip_is_a_name_that_is_not_there_a_place_seen_before_or_a_thing_that_is_put_back(slipping):
+    ways = set()
+    for shown in slipping:
+        for number in shown.slips:
+            turn, before = shown.turns[number], shown.turns[:number]
+            verb, name = turn.reply.split(" ", 1)
+            if not turn.valid:
+                ways.add(f"{verb} nothing")
+            elif verb == "go":
+                assert turn.reply in {t.reply for t in before}
+                ways.add("go back")
+            else:
+                thing, place = name.split(" from ")
+                assert shown.turns[number + 1].reply == f"move {thing} to {place}"
+                assert shown.turns[number + 1].valid and number + 1 not in shown.slips
+                ways.add("take another")
+    assert ways == {"go nothing", "take nothing", "go back", "take another"}
+
+
+def test_a_slip_is_read_and_not_learnt(tokenizer, games, slipping):
+    encoder, agent = MessageEncoder(tokenizer), load_agent()
+    game, shown = next((g, s) for g, s in zip(games, slipping, strict=False) if len(s.slips) == 1)
+    messages = render(agent, game, shown, [])
+    ids, learnt = encoder.chat(messages)
+    same, roles = encoder.chat(messages, shown.slips)
+    assert same == ids
+    changed = [i for i, (a, b) in enumerate(zip(learnt, roles, strict=True)) if a != b]
+    assert {learnt[i] for i in changed} == {REPLY}
+    assert tokenizer.decode([ids[i] for i in changed]) == shown.turns[min(shown.slips)].reply
+
+
 def test_the_encoder_agrees_with_the_chat_template(tokenizer_folder, tokenizer, games):
     from transformers import PreTrainedTokenizerFast
 
@@ -242,17 +286,17 @@ def test_episodes_repeat_with_their_seed_and_never_show_a_test_layout():
     assert first == [draw_episode(random.Random(n), agent, MixConfig()) for n in range(20)]
     from envs.alfworld.generate import layout_side
 
-    for messages in first:
-        seen = messages[1].content.split("you see ")[1].split(".\n\n")[0]
+    for episode in first:
+        seen = episode.messages[1].content.split("you see ")[1].split(".\n\n")[0]
         assert layout_side(re.findall(r"a (\w+ \d+)", seen)) == "train"
 
 
 def test_a_drill_ends_with_the_plan():
     agent = load_agent()
     drills = [draw_drill(random.Random(n), agent, MixConfig()) for n in range(60)]
-    assert {len(messages) for messages in drills} == {3}  # prompt, opening, thought
-    assert all(messages[-1].content.startswith("think: I need ") for messages in drills)
-    with_advice = sum("\n- " in messages[0].content for messages in drills)
+    assert {len(drill.messages) for drill in drills} == {3}  # prompt, opening, thought
+    assert all(drill.messages[-1].content.startswith("think: I need ") for drill in drills)
+    with_advice = sum("\n- " in drill.messages[0].content for drill in drills)
     assert 25 < with_advice < 55
 
 

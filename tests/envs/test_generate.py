@@ -18,7 +18,7 @@ def _layout(game: Game) -> tuple[str, ...]:
     return tuple(r.name for r in game.receptacles)
 
 
-@pytest.mark.parametrize("rooms", ["small", "full"])
+@pytest.mark.parametrize("rooms", ["small", "full", "crowded"])
 def test_every_walkthrough_wins_and_no_game_is_won_at_the_start(rooms):
     for made in make_games(1, 60, side="train", rooms=rooms):
         world = World(made.game)
@@ -70,11 +70,19 @@ def test_train_and_test_share_no_layout_even_across_seeds():
 def test_rooms_have_the_size_that_was_asked_for():
     sizes = {
         rooms: [len(m.game.receptacles) for m in make_games(9, 60, side="train", rooms=rooms)]
-        for rooms in ("small", "full", "mixed")
+        for rooms in ("small", "full", "crowded", "mixed")
     }
     assert min(sizes["small"]) >= 4 and max(sizes["small"]) <= 11
     assert sum(sizes["full"]) / 60 > 18
+    assert min(sizes["crowded"]) == 4 and sum(sizes["crowded"]) / 60 < 5.5
     assert min(sizes["mixed"]) < 9 < 15 < max(sizes["mixed"])
+
+
+def test_a_crowded_room_is_full_of_things():
+    games = [made.game for made in make_games(9, 60, side="train", rooms="crowded")]
+    small = [made.game for made in make_games(9, 60, side="train", rooms="small")]
+    crowd, few = (sum(len(g.things) / len(g.receptacles) for g in some) / 60 for some in (games, small))
+    assert crowd > 1.5 * few
 
 
 def test_everything_stands_where_such_things_may_stand():
