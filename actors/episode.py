@@ -105,6 +105,7 @@ async def run_episode(
         turns=tuple(turns),
         success=state.success,
         score=state.score,
+        parts=tuple((name, float(value)) for name, value in sorted(state.parts.items())),
     )
 
 
@@ -125,6 +126,7 @@ def _record(
     turns: tuple[Turn, ...] = (),
     success: bool = False,
     score: float = 0.0,
+    parts: tuple[tuple[str, float], ...] = (),
     error: str | None = None,
     retries: int = 0,
 ) -> Trajectory:
@@ -143,6 +145,7 @@ def _record(
         end=end,
         success=success,
         score=score,
+        parts=parts,
         error=error,
         retries=retries,
     )

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from envs.task import Task
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 class EndReason(StrEnum):
@@ -86,6 +86,8 @@ class Trajectory:
     end: EndReason
     success: bool
     score: float
+    parts: tuple[tuple[str, float], ...] = ()
+    """What the score is made of, by name, where the world tells it."""
     error: str | None = None
     retries: int = 0
     """Attempts lost to crashes of the machinery before this one."""
@@ -126,6 +128,7 @@ class Trajectory:
 _TASK = pa.struct([(name, pa.string()) for name in ("env", "split", "id", "kind", "goal")])
 _HINT = pa.struct([("id", pa.string()), ("text", pa.string())])
 _FIELD = pa.struct([("name", pa.string()), ("text", pa.string())])
+_PART = pa.struct([("name", pa.string()), ("value", pa.float64())])
 _TURN = pa.struct(
     [
         ("reply", pa.string()),
@@ -157,6 +160,7 @@ TRAJECTORY_SCHEMA = pa.schema(
         ("end", pa.string()),
         ("success", pa.bool_()),
         ("score", pa.float64()),
+        ("parts", pa.list_(_PART)),
         ("error", pa.string()),
         ("retries", pa.int32()),
     ],
@@ -190,6 +194,7 @@ def to_row(trajectory: Trajectory) -> dict:
             | {"fields": [{"name": n, "text": t} for n, t in turn.fields]}
             for turn in trajectory.turns
         ],
+        "parts": [{"name": name, "value": value} for name, value in trajectory.parts],
         "end": str(trajectory.end),
     } | {name: getattr(trajectory, name) for name in _PLAIN_NAMES}
 
@@ -207,6 +212,7 @@ def from_row(row: dict) -> Trajectory:
         task=Task(**row["task"]),
         hints=tuple(GivenHint(**hint) for hint in row["hints"]),
         turns=turns,
+        parts=tuple((part["name"], part["value"]) for part in row["parts"]),
         end=EndReason(row["end"]),
         **{name: row[name] for name in _PLAIN_NAMES},
     )

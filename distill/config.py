@@ -13,7 +13,8 @@ from actors.config import (
     SamplingConfig,
 )
 from distill.hints.config import BankConfig, RetrieverConfig, WriterConfig
-from envs.config import EnvConfig
+from envs.config import EnvConfig, GenerateConfig
+from envs.registry import spec_of
 from train.config import TrainConfig
 
 
@@ -25,19 +26,8 @@ ArmName = Literal["base", "teacher", "baseline", "distill", "teacher_random", "b
 STUDENT_ARMS: tuple[ArmName, ...] = ("baseline", "distill", "best_of_2")
 
 
-class GeneratedGames(_Frozen):
-    """Households made by `offbook data generate`, train and test disjoint in their room layouts."""
-
-    seed: int = 0
-    train: int = Field(default=480, ge=1)
-    """Games to roll out on and to mine hints from."""
-    test: int = Field(default=240, ge=1)
-    """Games of the held-out panel."""
-    rooms: Literal["small", "full", "mixed"] = "small"
-
-
 class TasksConfig(_Frozen):
-    """Which tasks of the environment's data; ignored where games are generated (all of them are used)."""
+    """Which tasks of the environment's data; ignored where they are generated (all of them are used)."""
 
     train: int | str = 480
     """A number of tasks of the train split, balanced over kinds and chosen by hash; or a panel's name or file."""
@@ -75,8 +65,8 @@ class StudyConfig(_Frozen):
     """Seed of the rollouts on train tasks."""
     arms: tuple[ArmName, ...] = ("base", "teacher", "baseline", "distill", "teacher_random", "best_of_2")
     env: EnvConfig
-    generate: GeneratedGames | None = None
-    """Make the games instead of reading `env.games`."""
+    generate: GenerateConfig | None = None
+    """Make what the environment plays on instead of reading it."""
     tasks: TasksConfig = TasksConfig()
     agent: AgentConfig = AgentConfig()
     model: ModelConfig
@@ -111,14 +101,15 @@ class StudyConfig(_Frozen):
         return self
 
     @model_validator(mode="after")
-    def games_come_from_somewhere(self) -> "StudyConfig":
-        games = getattr(self.env, "games", None)
-        if self.generate is not None and self.env.name != "alfworld":
+    def data_comes_from_somewhere(self) -> "StudyConfig":
+        spec = spec_of(self.env)
+        if self.generate is not None and self.generate.make != spec.makes:
+            fitting = f"use make = {spec.makes!r} or remove" if spec.makes else "remove"
             raise ValueError(
-                f"generate makes ALFWorld households, but env.name is {self.env.name!r}; remove the [generate] table"
+                f"generate.make = {self.generate.make!r} is nothing that env.name = {spec.name!r} plays; {fitting} the [generate] table"
             )
-        if games == "" and self.generate is None:
+        if spec.data and not getattr(self.env, spec.data) and self.generate is None:
             raise ValueError(
-                "env.games is empty and there is no [generate] table; name a folder of games or generate them"
+                f"env.{spec.data} is empty and there is no [generate] table; name a folder there or generate what is played"
             )
         return self

@@ -18,12 +18,12 @@ from distill.stages import Stage, StageError, StageStore
 from distill.task_choice import choose_panel
 from envs.config import EnvConfig
 from envs.panel import Panel
-from envs.registry import list_tasks, make_panel, open_env
+from envs.registry import generate, list_tasks, make_panel, on_data, open_env
 from envs.task import Task
 
 log = logging.getLogger(__name__)
 
-GAMES = "games"
+DATA = "data"
 
 
 class StudyRunners:
@@ -50,13 +50,10 @@ class StudyRunners:
             self._fleet = None
 
     def tasks(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
-        """Games where the study generates them, and both panels."""
+        """What is played where the study makes it, and both panels."""
         config = self.config
         if config.generate:
-            from envs.alfworld.generate import generate_splits
-
-            generate_splits(folder / GAMES, **config.generate.model_dump())
-            env = games_of(config.env, folder)
+            env = generate(config.generate, config.env, folder / DATA)
             train = make_panel(f"{config.name}-train", env, list_tasks(env, "train"))
             test = make_panel(f"{config.name}-test", env, list_tasks(env, "test"))
         else:
@@ -74,7 +71,7 @@ class StudyRunners:
     def rollout(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         """Every owed episode of one arm on one panel."""
         tasks_folder = store.folder(stage.inputs["tasks"])
-        env = games_of(self.config.env, tasks_folder)
+        env = self._env(tasks_folder)
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
         if "failures_of" in stage.inputs:
             failed = {
@@ -107,6 +104,11 @@ class StudyRunners:
             "cached_tokens": summary.cached_tokens,
             "completion_tokens": summary.completion_tokens,
         }
+
+    def _env(self, tasks_folder: Path) -> EnvConfig:
+        """The environment, on what the tasks stage made if it made anything."""
+        made = tasks_folder / DATA
+        return on_data(self.config.env, made) if made.is_dir() else self.config.env
 
     def _settings(self, env: EnvConfig, part: str) -> RolloutSettings:
         config = self.config
@@ -199,12 +201,6 @@ class StudyRunners:
         model = str(resolve_model(self.config.model.model))
         results = fit_many(self.config.train, model=model, jobs=jobs, out_dir=store.root)
         return [{"steps": r.steps, "tokens": r.tokens, "loss": r.final_loss} for r in results]
-
-
-def games_of(env: EnvConfig, tasks_folder: Path) -> EnvConfig:
-    """The environment's settings with the games that the tasks stage made, if it made any."""
-    games = tasks_folder / GAMES
-    return env.model_copy(update={"games": str(games)}) if games.is_dir() else env
 
 
 def read_trajectories(folder: Path) -> list[Trajectory]:

@@ -12,9 +12,10 @@ from distill.fingerprint import model_fingerprint
 from distill.hints.config import RetrieverConfig
 from distill.stages import Stage
 from distill.task_choice import choose_panel
+from envs.registry import spec_of
 
 # Raised by hand when the code of a kind changes what it writes.
-VERSIONS = {"tasks": 1, "rollout": 1, "hints": 1, "dataset": 1, "fit": 1}
+VERSIONS = {"tasks": 1, "rollout": 2, "hints": 1, "dataset": 1, "fit": 1}
 
 _MACHINE_SETTINGS = {"use_gpu", "cpus_per_worker", "threads", "checkpoint_every", "max_restarts", "seed"}
 """Training settings that change where and how safely it runs, not what comes out; `seed` is the stage's own."""
@@ -97,7 +98,7 @@ class _Builder:
         self.config = config
         self.model = model_fingerprint(config.model)
         self.agent = make_agent(config.agent, config.env.name).name
-        self.env = config.env.model_dump(mode="json", exclude={"games"})
+        self.env = config.env.model_dump(mode="json", exclude={spec_of(config.env).data})
         self.num_train = config.generate.train if config.generate else 0
         self.num_test = config.generate.test if config.generate else 0
 

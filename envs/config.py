@@ -53,4 +53,32 @@ class WebshopConfig(_Frozen):
     """Products that `compact` shows of the ten of a results page; 0 for all."""
 
 
+class HouseholdsConfig(_Frozen):
+    """ALFWorld games of our own, train and test disjoint in their room layouts."""
+
+    make: Literal["households"] = "households"
+    seed: int = 0
+    train: int = Field(default=480, ge=1)
+    """Games to roll out on and to mine hints from."""
+    test: int = Field(default=240, ge=1)
+    """Games of the held-out panel."""
+    rooms: Literal["small", "full", "crowded", "mixed"] = "small"
+    """`small`: four to nine places and few things. `full`: as the release has them. `crowded`: four or five places, full of things."""
+
+
+class ShopConfig(_Frozen):
+    """A WebShop of our own, whose goals read as if people had written them."""
+
+    make: Literal["shop"] = "shop"
+    seed: int = 0
+    products: int = Field(default=1000, ge=1)
+    train: int = Field(default=480, ge=1)
+    """Goals to roll out on and to mine hints from."""
+    test: int = Field(default=240, ge=1)
+    """Goals of the held-out panel."""
+
+
+GenerateConfig = Annotated[HouseholdsConfig | ShopConfig, Field(discriminator="make")]
+"""What can be made instead of fetched."""
+
 EnvConfig = Annotated[AlfworldConfig | ScriptedConfig | WebshopConfig, Field(discriminator="name")]

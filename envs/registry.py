@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from envs.base import EnvError, TextEnv
-from envs.config import EnvConfig
+from envs.config import EnvConfig, GenerateConfig
 from envs.panel import Panel
 from envs.task import Task
 
@@ -16,19 +16,24 @@ class EnvSpec:
     """How to reach one environment; `module` is imported on first use.
 
     The module provides `open_env(config) -> TextEnv`, `list_tasks(config, split) -> list[Task]` (sorted by id; split None = all) and
-    `content_hashes(config, tasks) -> list[str]` (SHA-256 hex of what each task is played on), `dialect(config) -> str`.
+    `content_hashes(config, tasks) -> list[str]` (SHA-256 hex of what each task is played on), `dialect(config) -> str`, and where `makes` is
+    set `generate(settings, folder)`, which fills a folder with data.
     """
 
     name: str
     module: str
+    data: str = ""
+    """The key of its settings that says where its data lies; empty where it needs none."""
+    makes: str = ""
+    """What it can play that is made instead of fetched: the `make` of a `[generate]` table."""
 
 
 SPECS: dict[str, EnvSpec] = {
     spec.name: spec
     for spec in (
-        EnvSpec(name="alfworld", module="envs.alfworld.env"),
+        EnvSpec(name="alfworld", module="envs.alfworld.env", data="games", makes="households"),
         EnvSpec(name="scripted", module="envs.scripted"),
-        EnvSpec(name="webshop", module="envs.webshop.env"),
+        EnvSpec(name="webshop", module="envs.webshop.env", data="catalogue", makes="shop"),
     )
 }
 
@@ -36,11 +41,15 @@ PANELS = Path(__file__).parent / "panels"
 """Where the panels that come with Offbook lie."""
 
 
-def _provided(config: EnvConfig, function: str) -> Callable:
+def spec_of(config: EnvConfig) -> EnvSpec:
     spec = SPECS.get(config.name)
     if spec is None:
         raise EnvError(f"no environment is called {config.name!r}; known: {', '.join(sorted(SPECS))}")
-    return getattr(import_module(spec.module), function)
+    return spec
+
+
+def _provided(config: EnvConfig, function: str) -> Callable:
+    return getattr(import_module(spec_of(config).module), function)
 
 
 def open_env(config: EnvConfig) -> TextEnv:
@@ -51,6 +60,26 @@ def open_env(config: EnvConfig) -> TextEnv:
 def list_tasks(config: EnvConfig, split: str | None = None) -> list[Task]:
     """Every task that the configured data holds, sorted by id."""
     return _provided(config, "list_tasks")(config, split)
+
+
+def generate(settings: GenerateConfig, config: EnvConfig, folder: Path) -> EnvConfig:
+    """Make data in a new `folder`; the settings that play on it. The same settings make the same tasks.
+
+    Raises:
+        EnvError: the environment cannot play what `settings` makes.
+    """
+    makes = spec_of(config).makes
+    if settings.make != makes:
+        raise EnvError(
+            f"generate.make = {settings.make!r} is nothing that {config.name} plays; it plays {makes or 'no generated data'}"
+        )
+    _provided(config, "generate")(settings, folder)
+    return on_data(config, folder)
+
+
+def on_data(config: EnvConfig, folder: Path) -> EnvConfig:
+    """The same environment on the data of another folder."""
+    return config.model_copy(update={spec_of(config).data: str(folder)})
 
 
 def make_panel(name: str, config: EnvConfig, tasks: Sequence[Task]) -> Panel:

@@ -55,7 +55,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="webshop: number of goals, a quarter of them for the test split",
     )
     generate.add_argument(
-        "--rooms", choices=("small", "full", "mixed"), default="mixed", help="default: %(default)s"
+        "--rooms", choices=("small", "full", "crowded", "mixed"), default="mixed", help="default: %(default)s"
     )
     generate.add_argument(
         "--files",

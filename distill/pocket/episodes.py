@@ -147,9 +147,7 @@ class MessageEncoder:
                 self._known[text] = known
         return known
 
-    def chat(
-        self, messages: Sequence[Message], slips: Collection[int] = ()
-    ) -> tuple[list[int], list[int]]:
+    def chat(self, messages: Sequence[Message], slips: Collection[int] = ()) -> tuple[list[int], list[int]]:
         """Token ids, and for each what it is to the loss; `slips` are replies without any."""
         replies = 0
         ids: list[int] = []

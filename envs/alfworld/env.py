@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from envs.alfworld.gamefile import DIALECT
 from envs.alfworld.index import open_index
 from envs.alfworld.world import BANNER, World
 from envs.base import EnvError, StepResult, TextEnv
-from envs.config import AlfworldConfig
+from envs.config import AlfworldConfig, HouseholdsConfig
 from envs.task import Task
 
 _PUT = re.compile(r"put\s+(\S.*?)\s+(?:in/on|into|onto|inside|in|on|to)\s+(\S.*)", re.IGNORECASE)
@@ -45,6 +46,12 @@ def content_hashes(config: AlfworldConfig, tasks: Sequence[Task]) -> list[str]:
 def dialect(config: AlfworldConfig) -> str:
     """`move`, whatever the files say: an older copy's `put X in/on Y` is played as `move X to Y` too."""
     return DIALECT
+
+
+def generate(settings: HouseholdsConfig, folder: Path) -> None:
+    from envs.alfworld.generate import generate_splits
+
+    generate_splits(folder, **settings.model_dump(exclude={"make"}))
 
 
 def understand_put(action: str) -> str | None:

@@ -4,9 +4,10 @@ import hashlib
 import random
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from envs.base import EnvError, StepResult, TextEnv
-from envs.config import WebshopConfig
+from envs.config import ShopConfig, WebshopConfig
 from envs.task import Task
 from envs.webshop.catalogue import open_catalogue
 from envs.webshop.pages import render, visible
@@ -52,6 +53,12 @@ def content_hashes(config: WebshopConfig, tasks: Sequence[Task]) -> list[str]:
 def dialect(config: WebshopConfig) -> str:
     """The protocol: it decides what an action does and what it is worth. A view only shows it."""
     return config.protocol
+
+
+def generate(settings: ShopConfig, folder: Path) -> None:
+    from envs.webshop.generate import generate_splits
+
+    generate_splits(folder, **settings.model_dump(exclude={"make"}))
 
 
 @lru_cache(maxsize=4)

@@ -35,14 +35,26 @@ _FILLER_WORDS = (30, 130)
 
 def generate(out: Path, *, products: int, goals: int, seed: int, nouns: str = "auto") -> dict[str, Any]:
     """Write a catalogue of `products` with `goals` human-sounding goals; returns its manifest."""
+    sizes = (max(1, goals // TEST_SHARE), goals // DEV_SHARE)
+    return _build(out, products=products, goals=goals, seed=seed, nouns=nouns, split_sizes=sizes)
+
+
+def generate_splits(
+    out: Path, *, seed: int = 0, products: int = 1000, train: int = 480, test: int = 240
+) -> dict[str, Any]:
+    """`generate` with so many goals of each split and none to develop on."""
+    if min(train, test) < 1:
+        raise EnvError(f"cannot generate {train} train and {test} test goals; ask for at least one of each")
+    # The rule, so that the same settings make the same shop wherever they run.
+    return _build(out, products=products, goals=train + test, seed=seed, nouns="rule", split_sizes=(test, 0))
+
+
+def _build(
+    out: Path, *, products: int, goals: int, seed: int, nouns: str, split_sizes: tuple[int, int]
+) -> dict[str, Any]:
     if products < 1 or goals < 1:
         raise EnvError(f"cannot generate {products} products and {goals} goals; ask for at least one of each")
-    options = BuildOptions(
-        seed=seed,
-        nouns=nouns,
-        split_sizes=(max(1, goals // TEST_SHARE), goals // DEV_SHARE),
-        most_synthetic=4 * goals,
-    )
+    options = BuildOptions(seed=seed, nouns=nouns, split_sizes=split_sizes, most_synthetic=4 * goals)
     origin = {"generated": {"products": products, "goals": goals, "seed": seed}}
     return build(make_listings(products=products, goals=goals, seed=seed), out, options, origin=origin)
 

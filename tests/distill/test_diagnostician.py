@@ -287,9 +287,9 @@ def test_slips_keep_their_share():
 
 def test_an_environment_without_rules_is_named(trajectory_of, panel_of):
     failure = trajectory_of(
-        Task(env="webshop", split="train", id="1", kind="beauty", goal="buy soap"), success=False
+        Task(env="textcraft", split="train", id="1", kind="tools", goal="craft a torch"), success=False
     )
-    with pytest.raises(ValueError, match=r"no rules for 'webshop'.*writer\.kind = 'openai'"):
+    with pytest.raises(ValueError, match=r"no rules for 'textcraft'.*writer\.kind = 'openai'"):
         diagnose(failure)
 
 

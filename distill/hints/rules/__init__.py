@@ -6,7 +6,11 @@ from typing import Protocol, cast
 
 from actors.trajectory import Trajectory
 
-RULES = {"alfworld": "distill.hints.rules.alfworld", "scripted": "distill.hints.rules.scripted"}
+RULES = {
+    "alfworld": "distill.hints.rules.alfworld",
+    "scripted": "distill.hints.rules.scripted",
+    "webshop": "distill.hints.rules.webshop",
+}
 
 
 class Rules(Protocol):
