@@ -12,6 +12,7 @@ from distill.commands.shared import Verbs, add_json, add_subverbs, add_verb
 RELEASE = Path("data/alfworld")
 HOUSEHOLDS = Path("data/households")
 SHOP = Path("data/webshop")
+SHOP_FILES = Path("data/webshop-files")
 MADE_SHOP = Path("data/shop")
 _MOST_NAMED = 20
 """Games that a report names one by one."""
@@ -24,7 +25,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     subverbs = add_subverbs(parser)
 
     fetch = add_verb(subverbs, "fetch", run_fetch, common, text="get the official release and verify it")
-    _add_env(fetch)
+    _add_env(fetch, "alfworld", "webshop")
     fetch.add_argument(
         "--from",
         dest="source",
@@ -32,7 +33,18 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         type=Path,
         help="a copy on this machine instead of the download",
     )
-    _add_out(fetch, RELEASE)
+    fetch.add_argument(
+        "--products",
+        choices=("1000", "all"),
+        default="all",
+        help="webshop: the original's short list (10 MB), or all 1.18 million products (5.7 GB; default)",
+    )
+    fetch.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help=f"where to put them (default: {RELEASE}, or {SHOP_FILES}-1000 or -all)",
+    )
 
     generate = add_verb(
         subverbs, "generate", run_generate, common, text="make new households, or a shop of our own"
@@ -128,8 +140,14 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
+    if args.env == "webshop":
+        from distill.commands import webshop
+
+        args.out = args.out or SHOP_FILES.with_name(f"{SHOP_FILES.name}-{args.products}")
+        return webshop.fetch(args)
     from envs.alfworld.release import fetch
 
+    args.out = args.out or RELEASE
     report = fetch(args.out, args.source)
     print(f"{args.out}: {report.summary()}")
     return EXIT_OK if report.whole else EXIT_NEGATIVE

@@ -1,4 +1,4 @@
-"""The WebShop part of `offbook data`: build a catalogue, make one up, verify one, replay traces on one."""
+"""The WebShop part of `offbook data`: fetch the files, build a catalogue, make one up, verify one, replay traces on one."""
 
 import argparse
 import json
@@ -7,6 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from distill.commands import EXIT_NEGATIVE, EXIT_OK
+
+
+def fetch(args: argparse.Namespace) -> int:
+    from envs.webshop.release import fetch as fetch_files
+
+    got = fetch_files(args.out, args.products, args.source)
+    print(f"{args.out}: {len(got)} files, whole; build the shop with\n  offbook data build webshop {args.out}")
+    return EXIT_OK
 
 
 def build(args: argparse.Namespace) -> int:
