@@ -13,7 +13,9 @@ def fetch(args: argparse.Namespace) -> int:
     from envs.webshop.release import fetch as fetch_files
 
     got = fetch_files(args.out, args.products, args.source)
-    print(f"{args.out}: {len(got)} files, whole; build the shop with\n  offbook data build webshop {args.out}")
+    print(
+        f"{args.out}: {len(got)} files, whole; build the shop with\n  offbook data build webshop {args.out}"
+    )
     return EXIT_OK
 
 

@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from actors.trajectory import Trajectory
 from distill.hints.hint import Hint
@@ -19,6 +20,7 @@ _FOLDER = Path(__file__).parent
 LONGEST_TEXT = 4_000
 """Characters of one observation or reply; the rest is counted, not shown."""
 HINTS_SHOWN = 400
+_BUTTON = re.compile(r"\[([^\[\]\n]{1,80})\]")
 
 _ARM_FIELDS = (
     "env",
@@ -147,6 +149,7 @@ def _environment() -> Environment:
         plain=plain,
     )
     environment.filters["cut"] = _cut
+    environment.filters["buttons"] = _buttons
     return environment
 
 
@@ -157,6 +160,15 @@ def _cut(text: str | None) -> str:
         if len(text) <= LONGEST_TEXT
         else f"{text[:LONGEST_TEXT]} ... ({len(text) - LONGEST_TEXT:,} more characters)"
     )
+
+
+def _buttons(text: str) -> Markup:
+    """What stands in brackets is something that the agent can press; the text itself is escaped."""
+    pieces = _BUTTON.split(text)
+    marked = [
+        Markup("<kbd>{}</kbd>").format(piece) if n % 2 else escape(piece) for n, piece in enumerate(pieces)
+    ]
+    return Markup("").join(marked)
 
 
 def _hint_rows(inputs: ReportInputs) -> list[dict[str, Any]]:

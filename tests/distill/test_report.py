@@ -8,13 +8,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from actors.trajectory import GivenHint
+from actors.trajectory import EndReason, GivenHint
 from distill.hints.hint import Hint
 from distill.report import plots, words
 from distill.report.build import build_report
 from distill.report.inputs import SOURCES_SHOWN_PER_HINT, ReportInputs, choose_example, collect_inputs
 from distill.report.table import table_text
 from distill.results import build_results
+from envs.config import ShopConfig, WebshopConfig
+from envs.registry import generate, list_tasks, make_panel
 
 ROW = {
     "a": "distill",
@@ -310,3 +312,72 @@ def test_labels_of_near_points_do_not_touch():
     moved = plots._spread_labels([50, 51, 50.5, 90], [1, 1, 1, 1], gap=4, reach=1)
     assert sorted(moved) == [50, 54, 58, 90]
     assert plots._spread_labels([50, 51], [1, 9], gap=4, reach=1) == [50, 51]
+
+
+def shopping_arms(panel, env, make_trajectory):
+    """Real shopping: base and its controls buy without choosing options, the others choose them."""
+    from actors.trajectory import Turn
+    from envs.registry import open_env
+
+    def play(task, arm, careful):
+        shop = open_env(env)
+        opening = shop.reset(task, seed=0).observation
+        words = task.goal.split(",")[0]
+        found = shop.step(f"search[{words}]")
+        turns = [
+            Turn(
+                reply="think: short words.",
+                fields=(("thought", "short words."),),
+                action=None,
+                observation="OK.",
+            )
+        ]
+        turns.append(Turn(reply=f"search[{words}]", action=f"search[{words}]", observation=found.observation))
+        product = next(a for a in found.admissible if a.startswith("click[g0"))
+        page = shop.step(product)
+        turns.append(Turn(reply=product, action=product, observation=page.observation))
+        named = [a for a in page.admissible if a[6:-1] in task.goal] if careful else []
+        for action in [*named, "click[Buy Now]"]:
+            after = shop.step(action)
+            turns.append(Turn(reply=action, action=action, observation=after.observation, reward=after.score))
+        return make_trajectory(
+            task,
+            arm=arm,
+            opening=opening,
+            turns=tuple(turns),
+            success=careful,
+            score=after.score,
+            end=EndReason.DONE,
+            hints=(),
+            parts=tuple((name, float(value)) for name, value in sorted(after.parts.items())),
+        )
+
+    return {
+        arm: [play(task, arm, arm in ("teacher", "distill")) for task in panel.tasks]
+        for arm in ("base", "teacher", "baseline", "distill")
+    }
+
+
+@pytest.fixture
+def shopping_page(tmp_path, trajectory_of):
+    env = generate(ShopConfig(products=120, train=8, test=24), WebshopConfig(), tmp_path / "shop")
+    panel = make_panel("shop/test", env, list_tasks(env, "test"))
+    arms = shopping_arms(panel, env, trajectory_of)
+    results = build_results("shop", panel, arms, training=[], versions={})
+    build_report(collect_inputs(results, panel, arms), tmp_path / "report")
+    return (tmp_path / "report" / "report.html").read_text()
+
+
+def test_a_shopping_episode_is_readable(shopping_page):
+    page = Page(shopping_page)
+    assert "<kbd>Buy Now</kbd>" in shopping_page and "<kbd>Back to Search</kbd>" in shopping_page
+    assert re.search(r"<kbd>G0\w{8}</kbd>", shopping_page)
+    assert "score made of" in page.text and "r_type 1" in page.text
+    assert not re.search(r"\[(Features|Description)\]", page.text)
+
+
+def test_what_stands_in_brackets_is_escaped():
+    from distill.report.page import _buttons
+
+    assert _buttons("[<b>x</b>] a < b [y]") == "<kbd>&lt;b&gt;x&lt;/b&gt;</kbd> a &lt; b <kbd>y</kbd>"
+    assert _buttons("no [brackets\nhere] and []") == "no [brackets\nhere] and []"

@@ -96,7 +96,9 @@ def test_the_next_mirror_is_asked_where_one_fails_or_sends_something_else(mirror
 
 def test_when_no_mirror_has_it_each_failure_is_named_and_nothing_wrong_stays(mirror, tmp_path):
     quota = Mirror(dict.fromkeys(CONTENTS, b"<html>Quota exceeded"))
-    with pytest.raises(EnvError, match=r"has 20 bytes, the original's items_shuffle_1000\.json 12,000.*--from"):
+    with pytest.raises(
+        EnvError, match=r"has 20 bytes, the original's items_shuffle_1000\.json 12,000.*--from"
+    ):
         release.fetch(tmp_path, "1000", mirrors=[quota.url])
     assert _held(tmp_path) == {}
     quota.close()
