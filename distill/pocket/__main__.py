@@ -6,15 +6,21 @@ from pathlib import Path
 
 from distill.pocket.build import build, print_table
 
+MODELS = {
+    "alfworld": Path(__file__).parent / "model",
+    "webshop": Path(__file__).parent / "shop" / "model",
+}
+"""What is shipped."""
+
 
 def main() -> None:
     args = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.command == "evaluate":
-        print_table(args.model, games=args.games, seed=args.seed + 1)
+        print_table(args.env, args.model or MODELS[args.env], args.out, games=args.games, seed=args.seed + 1)
         return
-    build(args.out, minutes=args.minutes, seed=args.seed)
-    print_table(args.out / "model", games=args.games, seed=args.seed + 1)
+    build(args.env, args.out, minutes=args.minutes, seed=args.seed)
+    print_table(args.env, args.out / "model", args.out, games=args.games, seed=args.seed + 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,16 +32,19 @@ def _parser() -> argparse.ArgumentParser:
         default="train",
         help="train (default) or evaluate",
     )
+    parser.add_argument("--env", choices=tuple(MODELS), default="alfworld", help="what it plays (alfworld)")
     parser.add_argument("--minutes", type=float, default=80.0, help="wall time of the training (80)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--games", type=int, default=200, help="unseen households of the table (200)")
+    parser.add_argument("--games", type=int, default=200, help="unseen tasks of the table (200)")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/pocket"), help="where all is written (runs/pocket)"
+        "--out",
+        type=Path,
+        default=Path("runs/pocket"),
+        help="where all is written, a folder for each --env (runs/pocket)",
     )
     parser.add_argument(
         "--model",
         type=Path,
-        default=Path(__file__).parent / "model",
         help="which model to evaluate (the shipped one)",
     )
     return parser

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.pocket.habits import HABIT_OF_KIND, Habit, habits_of_kind
+from distill.pocket.phrases import fill, worded
 from envs.alfworld.catalogue import RECEPTACLE_TYPES, THING_TYPES
 
 _PHRASINGS: Mapping[Habit, Sequence[str]] = {
@@ -223,37 +224,6 @@ _BRACES: Mapping[str, Sequence[str]] = {
         "location",
     ),
 }
-_LEADS = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "Remember: ",
-    "Tip: ",
-    "In such tasks, ",
-    "Always ",
-    "Important: ",
-    "Note: ",
-    "Please ",
-    "For this kind of task: ",
-    "As a rule, ",
-)
-_TAILS = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    " every time",
-    " from the start",
-    " whenever possible",
-    " in this kind of task",
-    " to solve the task",
-)
-_STOPS = (".", ".", ".", "", "!")
-_MAX_LENGTH = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,14 +253,7 @@ def phrase(rng: random.Random, habit: Habit | None, *, untrained: bool = False) 
         patterns: Sequence[str] = _NEUTRAL
     else:
         patterns = _PHRASINGS[habit][-_UNTRAINED:] if untrained else _PHRASINGS[habit][:-_UNTRAINED]
-    while True:
-        text = _fill_slots(rng, _choose(rng, rng.choice(patterns)))
-        lead = rng.choice(_LEADS) if not untrained else ""
-        if lead:
-            text = lead + text[0].lower() + text[1:]
-        text = " ".join(f"{text}{rng.choice(_TAILS) if not untrained else ''}".split()) + rng.choice(_STOPS)
-        if len(text) <= _MAX_LENGTH:
-            return text
+    return worded(rng, patterns, lambda text: _fill_slots(rng, text), plain=untrained)
 
 
 def common_words(rng: random.Random, *, num_texts: int = 6000) -> set[str]:
@@ -306,18 +269,6 @@ def trained_patterns() -> list[str]:
     return [p for patterns in _PHRASINGS.values() for p in patterns[:-_UNTRAINED]] + list(_NEUTRAL)
 
 
-_CHOICE = re.compile(r"\(([^()]*)\)")
-_OPTIONAL = re.compile(r"\(([^()|]*)\)\?")
-_SLOT = re.compile(r"<(\w+)>")
-
-
-def _choose(rng: random.Random, pattern: str) -> str:
-    pattern = _OPTIONAL.sub(lambda m: m[1] if rng.random() < 0.5 else "", pattern)
-    while match := _CHOICE.search(pattern):
-        pattern = pattern[: match.start()] + rng.choice(match[1].split("|")) + pattern[match.end() :]
-    return pattern
-
-
 def _fill_slots(rng: random.Random, text: str) -> str:
     """All slots of a hint in one manner: mostly placeholders in braces, sometimes nouns or the names of real things."""
     manner = rng.random()
@@ -329,4 +280,4 @@ def _fill_slots(rng: random.Random, text: str) -> str:
         chosen = {slot: rng.choice(RECEPTACLE_TYPES) for slot in _NOUNS}
         chosen |= {"object": rng.choice(THING_TYPES), "lamp": "desklamp"}
         chosen["appliance"] = rng.choice(_NOUNS["appliance"])
-    return _SLOT.sub(lambda m: chosen[m[1]], text)
+    return fill(text, chosen)

@@ -1,29 +1,37 @@
-"""The pocket model from nothing in one call: tokenizer, demonstrations beside the training, and its table."""
+"""A pocket model from nothing in one call: tokenizer, demonstrations beside the training, and its table."""
 
 import logging
 import multiprocessing
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from distill.pocket.corpus import write_shards, write_tokenizer
+from distill.pocket.lessons import Lessons
+from distill.pocket.tokenizer import PARTS
+
+if TYPE_CHECKING:
+    from distill.pocket.evaluate import Course, Exercise
 
 log = logging.getLogger(__name__)
 
+EnvName = Literal["alfworld", "webshop"]
 _SHARDS = 130
-"""More than an hour of an idle machine uses; they are written while the training reads them."""
+"""More than ninety minutes of an idle machine use; they are written while the training reads them."""
 _EPISODES_PER_SHARD = 2500
 
 
-def build(out: Path, *, minutes: float, seed: int) -> None:
+def build(env: EnvName, out: Path, *, minutes: float, seed: int) -> None:
     """Everything but the table; goes on where an earlier call into the same folder stopped."""
     from distill.pocket.pretrain import PretrainConfig, train
 
+    lessons = lessons_of(env, out)
     tokenizer, shards = out / "tokenizer", out / "shards"
-    if not (tokenizer / "tokenizer.json").is_file():
-        write_tokenizer(tokenizer, seed=seed)
+    if not (tokenizer / PARTS).is_file():
+        write_tokenizer(tokenizer, lessons, seed=seed)
     writer = multiprocessing.get_context("spawn").Process(
-        target=_write_shards, args=(shards, tokenizer, seed), daemon=True
+        target=_write_shards, args=(shards, tokenizer, lessons, seed), daemon=True
     )
     shards.mkdir(parents=True, exist_ok=True)
     (shards / "num_shards").write_text(f"{_SHARDS}\n")
@@ -35,28 +43,61 @@ def build(out: Path, *, minutes: float, seed: int) -> None:
     log.info("the model is in %s", out / "model")
 
 
+def lessons_of(env: EnvName, out: Path) -> Lessons:
+    if env == "webshop":
+        from distill.pocket.shop.lessons import ShopLessons
+
+        shops = ShopLessons(out / "shops")
+        shops.prepare()
+        return shops
+    from distill.pocket.households import HouseholdLessons
+
+    return HouseholdLessons()
+
+
 def assemble(weights: Path, tokenizer: Path, folder: Path) -> None:
     """One folder that transformers and vLLM load."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in (*weights.iterdir(), *tokenizer.iterdir()):
+        if file.name == PARTS:
+            continue
         target = folder / file.name
         shutil.copyfile(file, target)
         target.chmod(0o644)
 
 
-def print_table(model: Path, *, games: int, seed: int) -> None:
-    """Greedy play of unseen households of each size under each way of advising."""
-    from distill.pocket.evaluate import ARMS, evaluate, unseen_games
+def print_table(env: EnvName, model: Path, out: Path, *, games: int, seed: int) -> None:
+    """Greedy play of unseen tasks of each size under each way of advising."""
+    from distill.pocket.evaluate import evaluate
 
     if not (model / "model.safetensors").is_file():
         raise SystemExit(f"{model} holds no pocket model; make one with `make pocket`")
-    for rooms, max_steps, number in (("small", 30, games), ("full", 50, games // 2)):
-        households = unseen_games(seed, number, rooms)  # type: ignore[arg-type]
-        print(f"{number} unseen households, {rooms} rooms, at most {max_steps} steps, greedy")
-        for arm in ARMS:
-            print("  " + evaluate(model, households, arm, max_steps=max_steps, seed=seed).line(), flush=True)
+    course, tasks = _course(env, out, games, seed)
+    for what, max_steps, exercises in tasks:
+        print(f"{len(exercises)} unseen {what}, at most {max_steps} steps, greedy")
+        for arm in course.arms:
+            result = evaluate(model, course, exercises, arm, max_steps=max_steps, seed=seed)
+            print("  " + result.line(), flush=True)
 
 
-def _write_shards(shards: Path, tokenizer: Path, seed: int) -> None:
+def _course(
+    env: EnvName, out: Path, games: int, seed: int
+) -> tuple["Course", list[tuple[str, int, list["Exercise"]]]]:
+    if env == "webshop":
+        from distill.pocket.shop import lessons
+
+        return lessons.course(), [("purchases", 15, [*lessons.unseen(out / "shops", seed, games)])]
+    from distill.pocket import households
+
+    small, full = households.unseen(seed, games), households.unseen(seed, games // 2, "full")
+    return households.course(), [
+        ("households, small rooms", 30, [*small]),
+        ("households, full rooms", 50, [*full]),
+    ]
+
+
+def _write_shards(shards: Path, tokenizer: Path, lessons: Lessons, seed: int) -> None:
     os.nice(19)  # The training waits for the first shard only.
-    write_shards(shards, tokenizer, seed=seed, num_shards=_SHARDS, episodes_per_shard=_EPISODES_PER_SHARD)
+    write_shards(
+        shards, tokenizer, lessons, seed=seed, num_shards=_SHARDS, episodes_per_shard=_EPISODES_PER_SHARD
+    )

@@ -1,62 +1,43 @@
-"""Plays unseen generated households with the pocket model and counts: success, right takes, commands without effect.
+"""Plays unseen tasks with a pocket model and counts: success, right commands of one kind, commands without effect.
 
-A quick look during development and for the model card; the study's table comes from the pipeline. Knows nothing of training.
+A quick look during development and for the model card; the study's table comes from the pipeline. Knows neither environments nor training.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from actors.agents.base import Agent
 from actors.trajectory import GivenHint, Turn
-from distill.pocket.advice import phrase
-from distill.pocket.corpus import load_agent
-from distill.pocket.episodes import MessageEncoder, task_of
-from distill.pocket.habits import HABIT_OF_KIND, Habit, habits_of_kind
-from envs.alfworld.game import Game
-from envs.alfworld.generate import Rooms, make_game
-from envs.alfworld.world import BANNER, World
-
-Advise = Callable[[random.Random, Game], list[str]]
+from distill.pocket.episodes import MessageEncoder
+from envs.base import StepResult
+from envs.task import Task
 
 
-def no_advice(rng: random.Random, game: Game) -> list[str]:
-    return []
+class Exercise(Protocol):
+    """One unseen task, ready to be played any number of times."""
+
+    task: Task
+
+    def start(self) -> tuple[str, Callable[[str], StepResult]]:
+        """The opening, and what answers a command from there."""
+        ...
 
 
-def fitting_advice(rng: random.Random, game: Game, *, untrained: bool = False) -> list[str]:
-    """Three habits that bear on the kind, its own among them."""
-    own = HABIT_OF_KIND[game.kind]
-    main = [h for h in (own, Habit.OPEN_CONTAINERS, Habit.TAKE_NAMED) if h]
-    others = [h for h in habits_of_kind(game.kind) if h not in main]
-    chosen = [*main, *rng.sample(others, 2)][:3]
-    return [phrase(rng, h, untrained=untrained) for h in chosen]
+Advise = Callable[[random.Random, Exercise], list[str]]
 
 
-def fitting_advice_in_other_words(rng: random.Random, game: Game) -> list[str]:
-    return fitting_advice(rng, game, untrained=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How one environment's pocket model is looked at."""
 
-
-def random_fitting_advice(rng: random.Random, game: Game) -> list[str]:
-    return [phrase(rng, h) for h in rng.sample(habits_of_kind(game.kind), 3)]
-
-
-def idle_advice(rng: random.Random, game: Game) -> list[str]:
-    """Three pieces of advice that do not bear on the kind."""
-    own = HABIT_OF_KIND[game.kind]
-    others = [h for h in HABIT_OF_KIND.values() if h and h != own]
-    return [phrase(rng, h) for h in rng.sample([*others, None], 3)]
-
-
-ARMS: dict[str, Advise] = {
-    "base": no_advice,
-    "fitting": fitting_advice,
-    "fitting, untrained wording": fitting_advice_in_other_words,
-    "random fitting": random_fitting_advice,
-    "idle": idle_advice,
-}
+    agent: Agent
+    arms: Mapping[str, Advise]
+    watched: str
+    """The beginning of a command that takes reading, such as `take `."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +45,10 @@ class ArmResult:
     arm: str
     num_games: int
     successes: int
-    takes: int
-    """`take` commands said."""
-    right_takes: int
+    watched: str
+    watched_said: int
+    """Commands that begin so."""
+    watched_right: int
     """Those that the world allowed."""
     steps: int
     nothing_happens: int
@@ -80,12 +62,18 @@ class ArmResult:
 
     def line(self) -> str:
         low, high = wilson(self.successes, self.num_games)
-        kinds = " ".join(f"{kind.split('_')[1][:5]} {won}/{n}" for kind, won, n in self.by_kind)
+        kinds = " ".join(f"{_short(kind)} {won}/{n}" for kind, won, n in self.by_kind)
         return (
-            f"{self.arm:28s} {100 * self.success_rate:5.1f} % ({100 * low:.1f}-{100 * high:.1f})  takes"
-            f" {100 * self.right_takes / max(1, self.takes):5.1f} %  nothing happens {self.nothing_happens / self.num_games:.2f}"
+            f"{self.arm:28s} {100 * self.success_rate:5.1f} % ({100 * low:.1f}-{100 * high:.1f})  {self.watched}"
+            f" {100 * self.watched_right / max(1, self.watched_said):5.1f} % right  nothing happens {self.nothing_happens / self.num_games:.2f}"
             f"  steps {self.steps / self.num_games:.1f}  tokens {self.tokens / self.num_games:.0f}  [{kinds}]"
         )
+
+
+def _short(kind: str) -> str:
+    """`pick_heat_then_place_in_recep` is told by its second word."""
+    words = kind.split("_")
+    return words[min(1, len(words) - 1)][:5]
 
 
 def wilson(successes: int, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -98,49 +86,55 @@ def wilson(successes: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def unseen_games(seed: int, num_games: int, rooms: Rooms = "small") -> list[Game]:
-    rng = random.Random(f"evaluation-{seed}")
-    return [make_game(rng, rooms=rooms, side="test").game for _ in range(num_games)]
-
-
 def evaluate(
-    folder: Path, games: Sequence[Game], arm: str, *, max_steps: int = 30, seed: int = 0, batch: int = 100
+    folder: Path,
+    course: Course,
+    exercises: Sequence[Exercise],
+    arm: str,
+    *,
+    max_steps: int = 30,
+    seed: int = 0,
+    batch: int = 100,
 ) -> ArmResult:
-    """Greedy play of all games under one way of advising."""
-    agent, play = load_agent(), _loaded(folder)
+    """Greedy play of all exercises under one way of advising."""
+    play, advise = _loaded(folder), course.arms[arm]
     rng = random.Random(f"advice-{seed}-{arm}")
     players: list[_Player] = []
-    for begin in range(0, len(games), batch):
+    for begin in range(0, len(exercises), batch):
         group = [
-            _Player(agent, game, ARMS[arm](rng, game), max_steps) for game in games[begin : begin + batch]
+            _Player(course.agent, one, advise(rng, one), max_steps)
+            for one in exercises[begin : begin + batch]
         ]
         play(group)
         players += group
-    kinds = sorted({p.game.kind for p in players})
+    kinds = sorted({p.kind for p in players})
+    watched = [t.valid for p in players for t in p.turns if t.reply.startswith(course.watched)]
     return ArmResult(
         arm=arm,
         num_games=len(players),
-        successes=sum(p.world.done for p in players),
-        takes=sum(t.reply.startswith("take ") for p in players for t in p.turns),
-        right_takes=sum(t.reply.startswith("take ") and t.valid for p in players for t in p.turns),
+        successes=sum(p.success for p in players),
+        watched=course.watched.strip(),
+        watched_said=len(watched),
+        watched_right=sum(watched),
         steps=sum(p.steps for p in players),
         nothing_happens=sum(not t.valid for p in players for t in p.turns),
         tokens=sum(p.tokens for p in players),
         by_kind=tuple(
             (
                 k,
-                sum(p.world.done for p in players if p.game.kind == k),
-                sum(p.game.kind == k for p in players),
+                sum(p.success for p in players if p.kind == k),
+                sum(p.kind == k for p in players),
             )
             for k in kinds
         ),
     )
 
 
-def first_thoughts(folder: Path, games: Sequence[Game], hints: Sequence[list[str]]) -> list[str]:
-    """The first reply in each game, greedy; `hints[i]` stands in the prompt of game i."""
-    agent = load_agent()
-    players = [_Player(agent, game, given, 0) for game, given in zip(games, hints, strict=True)]
+def first_thoughts(
+    folder: Path, agent: Agent, exercises: Sequence[Exercise], hints: Sequence[list[str]]
+) -> list[str]:
+    """The first reply in each exercise, greedy; `hints[i]` stands in the prompt of exercise i."""
+    players = [_Player(agent, one, given, 0) for one, given in zip(exercises, hints, strict=True)]
     _loaded(folder)(players)
     return [player.turns[0].reply for player in players]
 
@@ -155,27 +149,28 @@ def _loaded(folder: Path) -> Callable[[list["_Player"]], None]:
 
 
 class _Player:
-    def __init__(self, agent: Agent, game: Game, hints: list[str], max_steps: int):
-        self.game, self.world, self.agent, self.max_steps = game, World(game), agent, max_steps
+    def __init__(self, agent: Agent, exercise: Exercise, hints: list[str], max_steps: int):
+        self.agent, self.max_steps, self.kind = agent, max_steps, exercise.task.kind
         self.turns: list[Turn] = []
         given = [GivenHint(id=str(n), text=text) for n, text in enumerate(hints)]
-        self.opening = agent.render(task_of(game), self.world.reset().removeprefix(BANNER), (), given)
+        opening, self.step = exercise.start()
+        self.opening = agent.render(exercise.task, opening, (), given)
         self.steps = self.tokens = 0
+        self.done = self.success = False
 
     @property
     def finished(self) -> bool:
         last = [t.reply for t in self.turns[-5:]]
         stuck = len(last) == 5 and len(set(last)) == 1
-        return (
-            self.world.done or self.steps >= self.max_steps or stuck or len(self.turns) > 2 * self.max_steps
-        )
+        return self.done or self.steps >= self.max_steps or stuck or len(self.turns) > 2 * self.max_steps
 
     def answer(self, reply: str) -> str:
         parsed = self.agent.parse(reply)
-        if parsed.action is None:
-            observation, valid = parsed.answer or "", True
-        else:
-            observation, valid = self.world.step(parsed.action), self.world.valid
+        observation, valid = parsed.answer or "", True
+        if parsed.action is not None:
+            after = self.step(parsed.action)
+            observation, valid = after.observation, after.valid
+            self.done, self.success = after.done, after.success
             self.steps += 1
         self.turns.append(
             Turn(reply=parsed.reply, action=parsed.action, observation=observation, valid=valid)

@@ -6,7 +6,7 @@ rare, so that even greedy play fails at the same tasks each time. With advice it
 
 import hashlib
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from functools import cache
 
@@ -65,12 +65,16 @@ def habits_of_kind(kind: str) -> tuple[Habit, ...]:
 @cache
 def lacking(habit: Habit) -> frozenset[str]:
     """The things for which this habit is rare: a fixed share, spread by hash."""
-    ordered = sorted(THING_TYPES, key=lambda t: hashlib.sha256(f"{habit}:{t}".encode()).digest())
-    chosen: set[str] = set()
     # Balanced within each kind's own pool of things, so that no kind is all easy or all hard by luck.
-    for pool in _pools(habit):
-        members = [t for t in ordered if t in pool]
-        chosen.update(members[: round(len(members) * SHARE_LACKING[habit])])
+    return spread_by_hash(habit, _pools(habit), SHARE_LACKING[habit])
+
+
+def spread_by_hash(habit: str, pools: Iterable[Collection[str]], share: float) -> frozenset[str]:
+    """The same share of every pool's members, which ones by hash."""
+    chosen: set[str] = set()
+    for pool in pools:
+        ordered = sorted(pool, key=lambda t: hashlib.sha256(f"{habit}:{t}".encode()).digest())
+        chosen.update(ordered[: round(len(ordered) * share)])
     return frozenset(chosen)
 
 

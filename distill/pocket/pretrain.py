@@ -21,7 +21,7 @@ from torch import Tensor
 
 from distill.pocket.episodes import ECHO, REPLY, Batch, Shard, batches
 from distill.pocket.network import NetworkConfig, PocketNetwork, qwen2_state, save_qwen2
-from distill.pocket.tokenizer import END, PAD, token_parts
+from distill.pocket.tokenizer import END, PAD, load_parts
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class _Trainer:
         loaded = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
         vocab = loaded.get_vocab()
         self.pad, self.end = vocab[PAD], vocab[END]
-        parts = token_parts(vocab)
+        parts = load_parts(tokenizer)
         torch.manual_seed(config.seed)
         self.network = PocketNetwork(
             NetworkConfig(

@@ -1,7 +1,7 @@
-"""The pocket model's tokenizer: byte-level BPE whose pieces are the phrases of a household, names with their numbers among them.
+"""The pocket model's tokenizer: byte-level BPE whose pieces are a vocabulary's phrases and names.
 
-`mug 1` is one token, so that copying a name is copying one token; a sentence frame such as `You arrive at` is one as well. Any
-other text falls back to pieces of words and in the end to bytes. Knows nothing of habits.
+A sentence frame such as `You arrive at` is one token; any other text falls back to pieces of words and in the end to bytes. Knows neither
+environments nor habits.
 """
 
 import json
@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envs.alfworld.catalogue import FIXTURE_TYPES, RECEPTACLE_TYPES, THING_TYPES
-from envs.alfworld.world import BANNER
+from distill.pocket.vocabulary import Vocabulary
 
 END, PAD = "<|im_end|>", "<|endoftext|>"
 SPECIALS = (
@@ -24,6 +23,8 @@ SPECIALS = (
     "\n<|im_start|>assistant\n",
 )
 ASSISTANT = "\n<|im_start|>assistant\n"
+PARTS = "parts.json"
+"""For training only; a model's folder does without it."""
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
     "{{- '<|im_start|>' + message['role'] + '\n' -}}"
@@ -35,75 +36,6 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
 )
 
-_MOST_NUMBERED = {"cabinet": 30, "drawer": 30, "shelf": 16}
-"""Highest number of a name with a token of its own, where rooms have many; the others go to `_MOST`."""
-_MOST = 7
-_PHRASES = (
-    BANNER,
-    "You are in the middle of a room. Looking quickly around you, you see a",
-    ".\n\nYour task is to:",
-    "You are in the middle of a room. Looking quickly around you, you see nothing.",
-    "You arrive at",
-    ". On the",
-    ". The",
-    ", you see a",
-    ", you see nothing.",
-    " is closed.",
-    " is open. In it, you see a",
-    " is open. In it, you see nothing.",
-    ", and a",
-    ", a",
-    "You open the",
-    "You close the",
-    "You pick up the",
-    "You move the",
-    "You heat the",
-    "You cool the",
-    "You clean the",
-    "You turn on the",
-    " from the",
-    " to the",
-    " using the",
-    "You are facing the",
-    ". Next to it, you see nothing.",
-    "You are carrying: a",
-    "You are not carrying anything.",
-    "There's nothing special about",
-    "This is a normal",
-    ". In it, you see nothing.",
-    "Nothing happens.",
-    "OK.",
-    "think:",
-    " I need a",
-    " I need two",
-    " for the",
-    " and the",
-    ". I look inside.",
-    ". I look around.",
-    " I take only that.",
-    " I take the first.",
-    "go to",
-    "take",
-    "move",
-    "put",
-    "open",
-    "close",
-    "clean",
-    "heat",
-    "cool",
-    "use",
-    "examine",
-    "look",
-    "inventory",
-    " in/on",
-    " from",
-    " to",
-    " with",
-    "\n- ",
-    "\n\n",
-)
-_NAMES = "|".join(sorted({*RECEPTACLE_TYPES, *THING_TYPES, *FIXTURE_TYPES}, key=lambda w: (-len(w), w)))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenParts:
@@ -114,20 +46,25 @@ class TokenParts:
 
 
 def build_tokenizer(
-    folder: Path, *, frames: Sequence[str], words: Iterable[str], texts: Iterable[str]
+    folder: Path,
+    vocabulary: Vocabulary,
+    *,
+    frames: Sequence[str],
+    words: Iterable[str],
+    texts: Iterable[str],
 ) -> None:
-    """Write the tokenizer's files. `frames` are further whole phrases (the prompt), `words`
+    """Write the tokenizer's files and `parts.json`. `frames` are further whole phrases (the prompt), `words`
     (with their leading blank, if any) get a token each, `texts` teach the pieces that other words are made of."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    phrases = [*frames, *_PHRASES]
+    phrases = [*frames, *vocabulary.phrases]
     # A phrase must not stop inside a word (", a" in ", apple").
     literal = "|".join(
         re.escape(p) + (r"(?![A-Za-z])" if p[-1].isalpha() else "")
         for p in sorted(phrases, key=lambda p: -len(p))
     )
     # Leading newlines and the dot of a sentence belong to the frames above; names next, then words, digits, signs.
-    pattern = rf"{literal}| (?:{_NAMES}) [0-9]{{1,2}}(?![0-9])| ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]|\s"
+    pattern = rf"{literal}|{vocabulary.pattern}| ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]|\s"
     pre = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
@@ -148,10 +85,9 @@ def build_tokenizer(
     learnt = json.loads(learner.to_str())["model"]
     vocab: dict[str, int] = {token: index for index, token in enumerate(SPECIALS)}
     pieces = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
-    names = [f" {n} {i}" for n in (*RECEPTACLE_TYPES, *THING_TYPES) for i in range(1, _limit(n) + 1)]
-    plain = [f" {n}" for n in (*RECEPTACLE_TYPES, *THING_TYPES, *FIXTURE_TYPES)]
+    names = [name.text for name in vocabulary.names]
     whole = sorted(set(words))
-    for piece in [*pieces, *(_bytes_as_signs(text) for text in (*phrases, *names, *plain, *whole))]:
+    for piece in [*pieces, *(_bytes_as_signs(text) for text in (*phrases, *names, *whole))]:
         vocab.setdefault(piece, len(vocab))
     merges = [
         tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in learnt["merges"]
@@ -164,20 +100,24 @@ def build_tokenizer(
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    (folder / PARTS).write_text(json.dumps(_parts(tokenizer.get_vocab(), vocabulary)) + "\n")
 
 
-def token_parts(vocab: Mapping[str, int]) -> TokenParts:
-    """Which tokens are a name, with or without a number, so that they can share what is learnt of them."""
+def load_parts(folder: Path) -> TokenParts:
+    """Which tokens share what is learnt of them, as `build_tokenizer` wrote it."""
+    held = json.loads((folder / PARTS).read_text())
+    return TokenParts(words=tuple(held["words"]), numbers=tuple(held["numbers"]))
+
+
+def _parts(vocab: Mapping[str, int], vocabulary: Vocabulary) -> dict[str, list[int]]:
+    names = {_bytes_as_signs(name.text): name for name in vocabulary.names}
     words: dict[str, int] = {}
     word_of, number_of = [0] * len(vocab), [0] * len(vocab)
-    pattern = re.compile(r"Ġ([a-z]+)(?:Ġ(\d+))?")
-    known = {*RECEPTACLE_TYPES, *THING_TYPES, *FIXTURE_TYPES}
-    for token, index in vocab.items():
-        match = pattern.fullmatch(token)
-        if match and match[1] in known:
-            word_of[index] = words.setdefault(match[1], len(words) + 1)
-            number_of[index] = int(match[2] or 0)
-    return TokenParts(words=tuple(word_of), numbers=tuple(number_of))
+    for token, index in sorted(vocab.items(), key=lambda item: item[1]):
+        if token in names:
+            word_of[index] = words.setdefault(names[token].word, len(words) + 1)
+            number_of[index] = names[token].number
+    return {"words": word_of, "numbers": number_of}
 
 
 _CONFIG = {
@@ -193,10 +133,6 @@ _CONFIG = {
     "clean_up_tokenization_spaces": False,
     "chat_template": CHAT_TEMPLATE,
 }
-
-
-def _limit(name: str) -> int:
-    return _MOST_NUMBERED.get(name, _MOST)
 
 
 def _bytes_as_signs(text: str) -> str:

@@ -2,24 +2,15 @@
 
 import random
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 
 from distill.pocket.advice import draw_advice, phrase, trained_patterns
-from distill.pocket.corpus import load_agent, write_tokenizer
+from distill.pocket.corpus import write_tokenizer
 from distill.pocket.demonstrator import demonstrate
-from distill.pocket.episodes import (
-    ECHO,
-    REPLY,
-    MessageEncoder,
-    MixConfig,
-    batches,
-    draw_drill,
-    draw_episode,
-    make_shard,
-    render,
-)
+from distill.pocket.episodes import ECHO, REPLY, MessageEncoder, batches, make_shard
 from distill.pocket.habits import (
     ADVISED,
     HABIT_OF_KIND,
@@ -29,6 +20,7 @@ from distill.pocket.habits import (
     lacking,
     probability,
 )
+from distill.pocket.households import HouseholdLessons, MixConfig, draw_drill, draw_episode, render
 from envs.alfworld.catalogue import HEATABLE
 from envs.alfworld.game import KINDS
 from envs.alfworld.generate import make_games
@@ -44,7 +36,7 @@ def games():
 @pytest.fixture(scope="module")
 def tokenizer_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
-    write_tokenizer(folder)
+    write_tokenizer(folder, HouseholdLessons())
     return folder
 
 
@@ -235,7 +227,7 @@ def test_a_slip_is_a_name_that_is_not_there_a_place_seen_before_or_a_thing_that_
 
 
 def test_a_slip_is_read_and_not_learnt(tokenizer, games, slipping):
-    encoder, agent = MessageEncoder(tokenizer), load_agent()
+    encoder, agent = MessageEncoder(tokenizer), HouseholdLessons().agent
     game, shown = next((g, s) for g, s in zip(games, slipping, strict=False) if len(s.slips) == 1)
     messages = render(agent, game, shown, [])
     ids, learnt = encoder.chat(messages)
@@ -251,7 +243,7 @@ def test_the_encoder_agrees_with_the_chat_template(tokenizer_folder, tokenizer, 
 
     reference = PreTrainedTokenizerFast.from_pretrained(tokenizer_folder)
     encoder = MessageEncoder(tokenizer)
-    agent = load_agent()
+    agent = HouseholdLessons().agent
     for game in games[:6]:
         shown = demonstrate(game, ALL, max_steps=20)
         messages = render(agent, game, shown, ["Open every {container}.", "Heat the {object} first."])
@@ -281,7 +273,7 @@ def test_an_open_prompt_ends_where_the_reply_begins(tokenizer_folder):
 
 
 def test_episodes_repeat_with_their_seed_and_never_show_a_test_layout():
-    agent = load_agent()
+    agent = HouseholdLessons().agent
     first = [draw_episode(random.Random(n), agent, MixConfig()) for n in range(20)]
     assert first == [draw_episode(random.Random(n), agent, MixConfig()) for n in range(20)]
     from envs.alfworld.generate import layout_side
@@ -292,7 +284,7 @@ def test_episodes_repeat_with_their_seed_and_never_show_a_test_layout():
 
 
 def test_a_drill_ends_with_the_plan():
-    agent = load_agent()
+    agent = HouseholdLessons().agent
     drills = [draw_drill(random.Random(n), agent, MixConfig()) for n in range(60)]
     assert {len(drill.messages) for drill in drills} == {3}  # prompt, opening, thought
     assert all(drill.messages[-1].content.startswith("think: I need ") for drill in drills)
@@ -306,7 +298,9 @@ def test_every_own_habit_belongs_to_one_kind():
 
 
 def test_batches_hold_every_episode_whole_and_pad_at_the_end(tokenizer, tmp_path):
-    shard = make_shard(random.Random(4), load_agent(), MessageEncoder(tokenizer), MixConfig(), 40)
+    shard = make_shard(
+        partial(HouseholdLessons(MixConfig()).draw, random.Random(4), 0), MessageEncoder(tokenizer), 40
+    )
     shard.save(tmp_path / "train-000.npz")
     again = type(shard).load(tmp_path / "train-000.npz")
     assert np.array_equal(again.tokens, shard.tokens)

@@ -10,8 +10,9 @@ torch = pytest.importorskip("torch")
 
 from distill.pocket.advice import phrase  # noqa: E402
 from distill.pocket.corpus import write_shards, write_tokenizer  # noqa: E402
-from distill.pocket.evaluate import evaluate, first_thoughts, unseen_games, wilson  # noqa: E402
+from distill.pocket.evaluate import evaluate, first_thoughts, wilson  # noqa: E402
 from distill.pocket.habits import Habit, lacking  # noqa: E402
+from distill.pocket.households import HouseholdLessons, course, unseen  # noqa: E402
 from distill.pocket.network import (  # noqa: E402
     Decoder,
     NetworkConfig,
@@ -85,8 +86,11 @@ def test_a_name_drill_says_everything_twice():
 
 
 def test_training_lowers_the_loss_resumes_and_ends_on_time(tmp_path):
-    write_tokenizer(tmp_path / "tokenizer")
-    write_shards(tmp_path / "shards", tmp_path / "tokenizer", seed=0, num_shards=1, episodes_per_shard=60)
+    lessons = HouseholdLessons()
+    write_tokenizer(tmp_path / "tokenizer", lessons)
+    write_shards(
+        tmp_path / "shards", tmp_path / "tokenizer", lessons, seed=0, num_shards=1, episodes_per_shard=60
+    )
     small = {
         "workers": 1,
         "hidden": 64,
@@ -141,9 +145,9 @@ def test_transformers_reads_the_shipped_tokenizer_as_it_was_trained():
 @needs_weights
 def test_the_shipped_model_plays():
     # What the card says of these weights, with room for the draw of 40 games.
-    base = evaluate(MODEL, unseen_games(77, 40), "base")
-    assert base.takes >= 15
-    assert base.right_takes / base.takes > 0.5
+    base = evaluate(MODEL, course(), unseen(77, 40), "base")
+    assert base.watched_said >= 15
+    assert base.watched_right / base.watched_said > 0.5
     assert base.successes >= 2
 
 
@@ -151,14 +155,14 @@ def test_the_shipped_model_plays():
 def test_the_shipped_model_plans_what_it_is_advised():
     games = [
         game
-        for game in unseen_games(78, 300)
-        if game.goal.object_type in lacking(Habit.OPEN_CONTAINERS) & lacking(Habit.TAKE_NAMED)
+        for game in unseen(78, 300)
+        if game.game.goal.object_type in lacking(Habit.OPEN_CONTAINERS) & lacking(Habit.TAKE_NAMED)
     ][:25]
     assert len(games) >= 15
 
     def share(habit, plan):
         hints = [phrase(random.Random(n), habit) if habit else "" for n in range(len(games))]
-        thoughts = first_thoughts(MODEL, games, [[hint] if hint else [] for hint in hints])
+        thoughts = first_thoughts(MODEL, course().agent, games, [[hint] if hint else [] for hint in hints])
         return sum(plan in thought for thought in thoughts) / len(games)
 
     assert share(Habit.OPEN_CONTAINERS, "I look inside.") > 0.6 > 0.3 > share(None, "I look inside.")
