@@ -18,7 +18,7 @@ CODE := envs actors distill train tests benchmarks
 
 PYTEST := $(PY) -m pytest
 
-.PHONY: help venv test test-fast test-slow test-gpu lint format demo pocket bench lock scan clean
+.PHONY: help venv test test-fast test-slow test-gpu lint format demo pocket pocket-shop bench lock scan clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ demo: venv ## the whole job on generated households, ending in the table
 
 pocket: venv ## train the shipped pocket model again, from nothing
 	$(PY) -m distill.pocket
+
+pocket-shop: venv ## train the pocket shopper again, from nothing
+	$(PY) -m distill.pocket --env webshop --out runs/pocket-shop --minutes 40
 
 bench: venv ## every figure of the README
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) "$$script"; done

@@ -5,7 +5,9 @@ import json
 import struct
 from pathlib import Path
 
-POCKET = Path(__file__).resolve().parent.parent / "distill" / "pocket" / "model"
+_POCKET = Path(__file__).resolve().parent.parent / "distill" / "pocket"
+POCKETS = {"pocket": _POCKET / "model", "pocket-shop": _POCKET / "shop" / "model"}
+"""The models that ship with Offbook; each plays one environment."""
 _SMALL_BYTES = 200 * 2**20
 """Below this a second thread costs more than it gives."""
 
@@ -15,9 +17,10 @@ class ModelError(ValueError):
 
 
 def resolve_model(name: str) -> str:
-    """The folder of a checkpoint: `pocket`, a folder, or a Hugging Face id (fetched unless it is in the local cache)."""
-    if name == "pocket":
-        return str(_checkpoint(POCKET, "the pocket model is missing from {}; train it with `make pocket`"))
+    """The folder of a checkpoint: `pocket` or `pocket-shop`, a folder, or a Hugging Face id (fetched unless it is in the local cache)."""
+    if name in POCKETS:
+        missing = f"the {name} model is missing from {{}}; train it with `make {name}`"
+        return str(_checkpoint(POCKETS[name], missing))
     folder = Path(name).expanduser()
     if folder.is_dir() or folder.is_absolute() or name.startswith(".") or name.count("/") > 1:
         return str(_checkpoint(folder, "model {} holds no checkpoint (config.json and weights)"))

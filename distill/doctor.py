@@ -46,7 +46,7 @@ def examine(*, out: Path, games: Path | None, deep: bool) -> list[Finding]:
     ]
     findings = [finding for check in checks for finding in check()]
     findings += packages()
-    findings += [finding for check in (_threads, _pocket, lambda: _alfworld(games)) for finding in check()]
+    findings += [finding for check in (_threads, _pockets, lambda: _alfworld(games)) for finding in check()]
     if deep:
         from distill.doctor_deep import deep_checks
 
@@ -176,24 +176,29 @@ def _threads() -> Iterator[Finding]:
         yield Finding(name="OMP_NUM_THREADS", state="advice", found=found, mend="unset OMP_NUM_THREADS")
 
 
-def _pocket() -> Iterator[Finding]:
-    from actors.models import resolve_model
+def _pockets() -> Iterator[Finding]:
+    from actors.models import POCKETS
+
+    for name in POCKETS:
+        yield _pocket(name)
+
+
+def _pocket(model: str) -> Finding:
+    from actors.models import POCKETS, resolve_model
 
     wanted = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-    mend = "git checkout -- distill/pocket/model  # or train it anew: make pocket"
+    mend = f"git checkout -- distill/pocket  # or train it anew: make {model}"
     try:
-        folder = Path(resolve_model("pocket"))
+        folder = Path(resolve_model(model))
     except (ValueError, RuntimeError, OSError) as error:
-        yield Finding(name="pocket model", state="missing", found=str(error), mend=mend)
-        return
+        return Finding(name=f"{model} model", state="missing", found=str(error), mend=mend)
     lacking = [name for name in wanted if not (folder / name).is_file() or not (folder / name).stat().st_size]
     if lacking:
-        yield Finding(
-            name="pocket model", state="missing", found=f"{folder} lacks {', '.join(lacking)}", mend=mend
+        return Finding(
+            name=f"{model} model", state="missing", found=f"{folder} lacks {', '.join(lacking)}", mend=mend
         )
-        return
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-    yield Finding(name="pocket model", state="ok", found=f"{size / 1e6:.1f} MB in {folder}")
+    return Finding(name=f"{model} model", state="ok", found=f"{size / 1e6:.1f} MB in {folder}")
 
 
 def _alfworld(games: Path | None) -> Iterator[Finding]:

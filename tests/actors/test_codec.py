@@ -8,7 +8,7 @@ from tiny_model import CHAT_TEMPLATE, _tokenizer
 
 from actors.chat import Message
 from actors.codec import ChatCodec, pieces_of
-from actors.models import POCKET
+from actors.models import POCKETS
 from actors.tokenizer import load_tokenizer
 
 SNIPPETS = (
@@ -33,9 +33,9 @@ def tokenizer(request):
     if request.param == "bytes":
         return _tokenizer(512, 2048)
     if request.param == "pocket":
-        if not Path(POCKET, "tokenizer.json").is_file():
+        if not Path(POCKETS["pocket"], "tokenizer.json").is_file():
             pytest.skip("the pocket model is not trained yet: make pocket")
-        return load_tokenizer(str(POCKET))
+        return load_tokenizer(str(POCKETS["pocket"]))
     return metaspace()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tiny_model import build_tiny_adapter, build_tiny_model
 
-from actors.models import ModelError, adapter_digest, check_adapter, choose_threads, resolve_model
+from actors.models import POCKETS, ModelError, adapter_digest, check_adapter, choose_threads, resolve_model
 
 
 def check(adapter, model, *, name=None, max_rank=64):
@@ -78,10 +78,11 @@ def test_an_unknown_name_is_neither_folder_nor_on_the_hub():
         resolve_model("nobody/no-such-model")
 
 
-def test_a_missing_pocket_model_says_how_to_make_it(monkeypatch, tmp_path):
-    monkeypatch.setattr("actors.models.POCKET", tmp_path)
-    with pytest.raises(ModelError, match="train it with `make pocket`"):
-        resolve_model("pocket")
+@pytest.mark.parametrize("name", ["pocket", "pocket-shop"])
+def test_a_missing_pocket_model_says_how_to_make_it(name, monkeypatch, tmp_path):
+    monkeypatch.setitem(POCKETS, name, tmp_path)
+    with pytest.raises(ModelError, match=f"train it with `make {name}`"):
+        resolve_model(name)
 
 
 def test_small_models_get_one_thread(tiny_model):
