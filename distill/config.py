@@ -79,6 +79,8 @@ class StudyConfig(_Frozen):
     best_of_2: BestOfTwoConfig = BestOfTwoConfig()
     train: TrainConfig = TrainConfig()
     statistics: StatisticsConfig = StatisticsConfig()
+    beside: tuple[str, ...] = ()
+    """Other studies, by name or file, that run with this one and stand on its report's page, such as the same arms in another environment."""
 
     @field_validator("seeds")
     @classmethod

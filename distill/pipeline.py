@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from distill.atomic import write_atomically
@@ -12,11 +13,16 @@ from distill.study import StudyPlan, plan_stages
 log = logging.getLogger(__name__)
 
 
-def run_study(config: StudyConfig, out: Path, *, address: str | None = None) -> Path:
+def run_study(
+    config: StudyConfig, out: Path, *, address: str | None = None, beside: Sequence[StudyConfig] = ()
+) -> Path:
     """Do what is owed of the study and write its report; returns the run's folder, `out/<study>`.
 
-    Stages' folders live in `out/store` and are shared by all studies of `out`. May be killed and called again at any moment.
+    Studies `beside` it are run as well, each in its own folder, and stand on its page. Stages' folders live in `out/store` and are shared
+    by all studies of `out`. May be killed and called again at any moment.
     """
+    for other in beside:
+        run_study(other, out, address=address)
     store = StageStore(out / "store")
     plan = plan_stages(config)
     run_dir = out / config.name
@@ -24,7 +30,7 @@ def run_study(config: StudyConfig, out: Path, *, address: str | None = None) -> 
     _write_run(run_dir, config, plan, store)
     if not all(store.is_done(stage) for stage in plan.stages):
         _run_owed(config, plan, store, address)
-    _write_report(run_dir, config, plan, store)
+    _write_report(run_dir, config, plan, store, [(other, plan_stages(other)) for other in beside])
     return run_dir
 
 
@@ -64,16 +70,26 @@ def _write_run(run_dir: Path, config: StudyConfig, plan: StudyPlan, store: Stage
     write_atomically(run_dir / "run.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def _write_report(run_dir: Path, config: StudyConfig, plan: StudyPlan, store: StageStore) -> None:
+def _write_report(
+    run_dir: Path,
+    config: StudyConfig,
+    plan: StudyPlan,
+    store: StageStore,
+    beside: Sequence[tuple[StudyConfig, StudyPlan]],
+) -> None:
     """Unless it was made from the very same stages and settings before."""
     from distill.study_report import REPORT_VERSION, write_study_report
 
     made_from = content_hash(
-        [REPORT_VERSION, config.model_dump(mode="json"), [stage.key for stage in plan.stages]]
+        [REPORT_VERSION]
+        + [
+            [study.model_dump(mode="json"), [stage.key for stage in stages.stages]]
+            for study, stages in ((config, plan), *beside)
+        ]
     )
     mark = run_dir / "report" / "made_from"
     if mark.exists() and mark.read_text().strip() == made_from:
         log.info("the report is up to date: %s", run_dir / "report")
         return
-    write_study_report(config, plan, store, run_dir / "report")
+    write_study_report(config, plan, store, run_dir / "report", beside)
     write_atomically(mark, made_from + "\n")

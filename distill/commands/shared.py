@@ -72,6 +72,23 @@ def load_study_at(name: str, overrides: Sequence[str] = ()) -> "StudyConfig":
     return load_settings(study_path(name), overrides, StudyConfig)
 
 
+def load_beside(config: "StudyConfig", name: str) -> "list[StudyConfig]":
+    """The studies that run with this one, which was loaded from `name`; files are meant as seen from its own.
+
+    Raises:
+        ValueError: one of them wants others beside it in turn, or has the same name.
+    """
+    folder = study_path(name).parent
+    others = [load_study_at(str(folder / other) if other.endswith(".toml") else other) for other in config.beside]
+    for other in others:
+        if other.beside:
+            raise ValueError(f"{other.name} stands beside {config.name} and wants {', '.join(other.beside)} beside it; set its beside = []")
+    names = [study.name for study in (config, *others)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"studies beside one another need different names, got {', '.join(names)}")
+    return others
+
+
 def study_path(name: str) -> Path:
     """A file as it is, else the shipped study of that name."""
     path = Path(name)

@@ -20,31 +20,33 @@
     if (event.target === reader) reader.close();
   });
 
-  const kind = document.getElementById("hint-kind");
-  const words = document.getElementById("hint-words");
-  const count = document.getElementById("hint-count");
-  if (kind && words) {
-    const rows = Array.from(document.querySelectorAll("table.hints tbody tr"));
-    const filter = function () {
-      const wanted = words.value.toLowerCase();
-      let shown = 0;
-      for (const row of rows) {
-        const fits = (!kind.value || row.dataset.kind === kind.value) && row.cells[0].textContent.toLowerCase().includes(wanted);
-        row.hidden = !fits;
-        shown += fits ? 1 : 0;
-      }
-      count.textContent = shown === rows.length ? "" : shown + " of " + rows.length;
-    };
-    kind.addEventListener("change", filter);
-    words.addEventListener("input", filter);
-  }
+  for (const part of document.querySelectorAll(".part")) {
+    const kind = part.querySelector(".hint-kind");
+    const words = part.querySelector(".hint-words");
+    const count = part.querySelector(".hint-count");
+    if (kind && words) {
+      const rows = Array.from(part.querySelectorAll("table.hints tbody tr"));
+      const filter = function () {
+        const wanted = words.value.toLowerCase();
+        let shown = 0;
+        for (const row of rows) {
+          const fits = (!kind.value || row.dataset.kind === kind.value) && row.cells[0].textContent.toLowerCase().includes(wanted);
+          row.hidden = !fits;
+          shown += fits ? 1 : 0;
+        }
+        count.textContent = shown === rows.length ? "" : shown + " of " + rows.length;
+      };
+      kind.addEventListener("change", filter);
+      words.addEventListener("input", filter);
+    }
 
-  document.getElementById("save").addEventListener("click", function () {
-    const document_ = JSON.parse(document.getElementById("results").textContent);
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify(document_, null, 1) + "\n"], { type: "application/json" }));
-    link.download = "results.json";
-    link.click();
-    URL.revokeObjectURL(link.href);
-  });
+    part.querySelector(".save").addEventListener("click", function () {
+      const document_ = JSON.parse(part.querySelector(".results").textContent);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([JSON.stringify(document_, null, 1) + "\n"], { type: "application/json" }));
+      link.download = "results.json";
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+  }
 })();

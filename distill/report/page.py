@@ -41,36 +41,50 @@ _LEDGER_WORDS = {
 }
 
 
-def render_page(inputs: ReportInputs, figures: Mapping[str, str]) -> str:
-    """The report as HTML; `figures` are the plots by name, as SVG."""
-    results = inputs.results
-    word, sentence = words.answer(results)
+def render_page(studies: Sequence[tuple[ReportInputs, Mapping[str, str]]]) -> str:
+    """The report as HTML, the first study giving its name; of each its inputs and its plots by name, as SVG."""
     script = (_FOLDER / "page.js").read_text()
+    parts = [
+        _part(inputs, figures, at=f"s{number}-" if number else "")
+        for number, (inputs, figures) in enumerate(studies)
+    ]
     return (
         _environment()
         .get_template("page.html")
         .render(
-            results=results,
-            inputs=inputs,
-            summary=inputs.summary or default_summary(inputs),
-            answer={"word": word, "sentence": sentence, "class": word.lower().replace(" ", "-")},
-            arms=results["arms"],
-            success_rows=[r for r in results["comparisons"] if r["metric"] == "success"],
-            other_rows=[r for r in results["comparisons"] if r["metric"] != "success"],
-            figures={name: Markup(svg) for name, svg in figures.items()},
-            hints=_hint_rows(inputs),
-            episodes=[_episode(t) for t in inputs.failures.values()],
-            example=_example(inputs),
-            training=facts_table(
-                [(str(row.get("arm", "")), flatten(row)) for row in results["training"]], without="arm"
-            ),
-            setup=facts_table([(arm["name"], flatten(_setup(arm))) for arm in results["arms"]]),
-            ledger=flatten(results["ledger"]),
+            parts=parts,
+            title=parts[0]["results"]["study"],
+            summary=parts[0]["summary"],
             style=Markup((_FOLDER / "page.css").read_text()),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+
+
+def _part(inputs: ReportInputs, figures: Mapping[str, str], *, at: str) -> dict[str, Any]:
+    """What the template says of one study; `at` keeps its anchors apart from the others'."""
+    results = inputs.results
+    word, sentence = words.answer(results)
+    return {
+        "at": at,
+        "results": results,
+        "inputs": inputs,
+        "summary": inputs.summary or default_summary(inputs),
+        "answer": {"word": word, "sentence": sentence, "class": word.lower().replace(" ", "-")},
+        "arms": results["arms"],
+        "success_rows": [r for r in results["comparisons"] if r["metric"] == "success"],
+        "other_rows": [r for r in results["comparisons"] if r["metric"] != "success"],
+        "figures": {name: Markup(svg) for name, svg in figures.items()},
+        "hints": _hint_rows(inputs),
+        "episodes": [_episode(t) for t in inputs.failures.values()],
+        "example": _example(inputs),
+        "training": facts_table(
+            [(str(row.get("arm", "")), flatten(row)) for row in results["training"]], without="arm"
+        ),
+        "setup": facts_table([(arm["name"], flatten(_setup(arm))) for arm in results["arms"]]),
+        "ledger": flatten(results["ledger"]),
+    }
 
 
 def default_summary(inputs: ReportInputs) -> str:

@@ -79,7 +79,7 @@ def test_plan_shows_every_stage_and_counts_states(
 def test_run_prints_the_table_and_where_the_page_is(
     study: Path, finished: Path, pipeline: ModuleType, capsys: pytest.CaptureFixture[str]
 ):
-    def run_study(config: StudyConfig, out: Path, *, address: str | None = None) -> Path:
+    def run_study(config: StudyConfig, out: Path, *, address: str | None = None, beside: object = ()) -> Path:
         assert (config.name, out, address) == ("tiny", finished.parent, None)
         return finished
 
@@ -122,3 +122,56 @@ def test_report_of_no_unfinished_or_damaged_run_says_which(
     assert "results.json is damaged" in error(finished)
     (finished / "report" / "results.json").unlink()
     assert "is not finished" in error(finished)
+
+
+def beside(tmp_path: Path, others: str, other: str = "") -> Path:
+    path = tmp_path / "first.toml"
+    path.write_text(f"beside = {others}\n" + STUDY.replace("tiny", "first"))
+    (tmp_path / "second.toml").write_text(f"{other}\n" + STUDY.replace("tiny", "second"))
+    return path
+
+
+def test_a_study_beside_another_runs_with_it_and_both_tables_are_shown(
+    tmp_path: Path,
+    pipeline: ModuleType,
+    panel_of: Callable,
+    arms_of: Callable,
+    capsys: pytest.CaptureFixture[str],
+):
+    ran = []
+
+    def run_study(config: StudyConfig, out: Path, *, address: str | None, beside: list[StudyConfig]) -> Path:
+        ran.append([config.name, *(other.name for other in beside)])
+        panel = panel_of(12)
+        for name in ran[-1]:
+            results = build_results(name, panel, arms_of(panel), resamples=200)
+            write_atomically(out / name / "report" / "results.json", results_text(results))
+        return out / config.name
+
+    pipeline.run_study = run_study
+    study = beside(tmp_path, '["second.toml"]')
+    assert cli.main(["run", str(study), "--out", str(tmp_path / "runs")]) == 0
+    assert ran == [["first", "second"]]
+    shown = capsys.readouterr().out
+    assert shown.index("second") < shown.index("first")
+
+
+@pytest.mark.parametrize(
+    ("others", "other", "message"),
+    [
+        ('["second.toml"]', 'beside = ["demo"]', "set its beside = []"),
+        ('["second.toml", "second.toml"]', "", "need different names"),
+        ('["nowhere"]', "", "no study of that name"),
+    ],
+)
+def test_studies_that_cannot_stand_beside_one_another_are_refused(
+    others: str,
+    other: str,
+    message: str,
+    tmp_path: Path,
+    pipeline: ModuleType,
+    capsys: pytest.CaptureFixture[str],
+):
+    pipeline.run_study = None
+    assert cli.main(["run", str(beside(tmp_path, others, other)), "--out", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err

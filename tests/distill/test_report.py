@@ -29,6 +29,9 @@ ROW = {
     "n_pairs": 720,
     "verdict": "real",
 }
+HINT_OF_BASE = Hint(
+    text="Open a closed {container} first.", kind="k", env="alfworld", sources=(), writer="diagnostician"
+)
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $x$ & \" '"
 
 
@@ -235,6 +238,25 @@ def test_nothing_that_models_or_data_write_becomes_markup(panel_of, arms_of, tmp
     for svg in (tmp_path / "plots").iterdir():
         assert not [e for e in ElementTree.parse(svg).iter() if e.tag.endswith(("script", "img"))], svg
     assert "script-src 'sha256-" in html
+
+
+def test_studies_beside_one_another_share_a_page_and_no_anchor(panel_of, arms_of, tmp_path):
+    panel = panel_of(30)
+    arms = arms_of(panel)
+    inputs = []
+    for name in ("one", "two"):
+        results = build_results(name, panel, arms, training=[], versions={})
+        hints = [replace(HINT_OF_BASE, sources=(arms["base"][0].id,))]
+        inputs.append(collect_inputs(results, panel, arms, hints=hints, failures=arms["base"]))
+    page = Page(build_report(inputs[0], tmp_path, beside=inputs[1:]).read_text())
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(set(ids)) == len(ids)
+    linked = [attrs["href"][1:] for tag, attrs in page.tags if tag == "a"]
+    assert linked and set(linked) <= set(ids)
+    parts = [attrs["data-study"] for _, attrs in page.tags if "data-study" in attrs]
+    assert parts == ["one", "two"]
+    assert [json.loads(script)["study"] for script in page.scripts if script.startswith("{")] == ["one", "two"]
+    assert json.loads((tmp_path / "results.json").read_text())["study"] == "one"
 
 
 def test_parts_that_are_absent_are_left_out_with_a_line(panel_of, arms_of, tmp_path):
