@@ -184,7 +184,7 @@ def _pockets() -> Iterator[Finding]:
 
 
 def _pocket(model: str) -> Finding:
-    from actors.models import POCKETS, resolve_model
+    from actors.models import resolve_model
 
     wanted = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
     mend = f"git checkout -- distill/pocket  # or train it anew: make {model}"

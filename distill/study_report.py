@@ -64,6 +64,7 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         honesty=config.note.strip(),
     )
 
+
 def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:
     """What a second run of the same study can be expected to repeat, in a sentence."""
     drawn = (

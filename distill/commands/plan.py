@@ -27,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
     config = load_study(args)
     from distill.pipeline import plan_study
 
-    planned = {study.name: plan_study(study, args.out) for study in (config, *load_beside(config, args.study))}
+    planned = {
+        study.name: plan_study(study, args.out) for study in (config, *load_beside(config, args.study))
+    }
     if args.json:
         documents = [
             {

@@ -79,10 +79,14 @@ def load_beside(config: "StudyConfig", name: str) -> "list[StudyConfig]":
         ValueError: one of them wants others beside it in turn, or has the same name.
     """
     folder = study_path(name).parent
-    others = [load_study_at(str(folder / other) if other.endswith(".toml") else other) for other in config.beside]
+    others = [
+        load_study_at(str(folder / other) if other.endswith(".toml") else other) for other in config.beside
+    ]
     for other in others:
         if other.beside:
-            raise ValueError(f"{other.name} stands beside {config.name} and wants {', '.join(other.beside)} beside it; set its beside = []")
+            raise ValueError(
+                f"{other.name} stands beside {config.name} and wants {', '.join(other.beside)} beside it; set its beside = []"
+            )
     names = [study.name for study in (config, *others)]
     if len(set(names)) < len(names):
         raise ValueError(f"studies beside one another need different names, got {', '.join(names)}")

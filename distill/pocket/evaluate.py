@@ -20,14 +20,16 @@ from envs.task import Task
 class Exercise(Protocol):
     """One unseen task, ready to be played any number of times."""
 
-    task: Task
+    @property
+    def task(self) -> Task: ...
 
     def start(self) -> tuple[str, Callable[[str], StepResult]]:
         """The opening, and what answers a command from there."""
         ...
 
 
-Advise = Callable[[random.Random, Exercise], list[str]]
+Advise = Callable[[random.Random, str], list[str]]
+"""Hints for a task of a kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ def evaluate(
     players: list[_Player] = []
     for begin in range(0, len(exercises), batch):
         group = [
-            _Player(course.agent, one, advise(rng, one), max_steps)
+            _Player(course.agent, one, advise(rng, one.task.kind), max_steps)
             for one in exercises[begin : begin + batch]
         ]
         play(group)

@@ -153,30 +153,30 @@ def unseen(seed: int, number: int, rooms: Rooms = "small") -> list[Household]:
     return [Household(make_game(rng, rooms=rooms, side="test").game) for _ in range(number)]
 
 
-def no_advice(rng: random.Random, one: Household) -> list[str]:
+def no_advice(rng: random.Random, kind: str) -> list[str]:
     return []
 
 
-def fitting_advice(rng: random.Random, one: Household, *, untrained: bool = False) -> list[str]:
+def fitting_advice(rng: random.Random, kind: str, *, untrained: bool = False) -> list[str]:
     """Three habits that bear on the kind, its own among them."""
-    own = HABIT_OF_KIND[one.task.kind]
+    own = HABIT_OF_KIND[kind]
     main = [h for h in (own, Habit.OPEN_CONTAINERS, Habit.TAKE_NAMED) if h]
-    others = [h for h in habits_of_kind(one.task.kind) if h not in main]
+    others = [h for h in habits_of_kind(kind) if h not in main]
     chosen = [*main, *rng.sample(others, 2)][:3]
     return [phrase(rng, h, untrained=untrained) for h in chosen]
 
 
-def fitting_advice_in_other_words(rng: random.Random, one: Household) -> list[str]:
-    return fitting_advice(rng, one, untrained=True)
+def fitting_advice_in_other_words(rng: random.Random, kind: str) -> list[str]:
+    return fitting_advice(rng, kind, untrained=True)
 
 
-def random_fitting_advice(rng: random.Random, one: Household) -> list[str]:
-    return [phrase(rng, h) for h in rng.sample(habits_of_kind(one.task.kind), 3)]
+def random_fitting_advice(rng: random.Random, kind: str) -> list[str]:
+    return [phrase(rng, h) for h in rng.sample(habits_of_kind(kind), 3)]
 
 
-def idle_advice(rng: random.Random, one: Household) -> list[str]:
+def idle_advice(rng: random.Random, kind: str) -> list[str]:
     """Three pieces of advice that do not bear on the kind."""
-    own = HABIT_OF_KIND[one.task.kind]
+    own = HABIT_OF_KIND[kind]
     others = [h for h in HABIT_OF_KIND.values() if h and h != own]
     return [phrase(rng, h) for h in rng.sample([*others, None], 3)]
 

@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from distill.pocket.episodes import ECHO, REPLY, Batch, Shard, batches
 from distill.pocket.network import NetworkConfig, PocketNetwork, qwen2_state, save_qwen2
-from distill.pocket.tokenizer import END, PAD, load_parts
+from distill.pocket.tokenizer import END, PAD, TokenParts, load_parts
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +44,14 @@ class PretrainConfig:
     """Share of the time at the full rate; then it falls in a line to zero."""
     drill_steps: int = 60
     """First updates, on random names said twice: they teach copying before anything else."""
+    match_every: int = 8
+    """One update in so many is on finding the name that goes with a word; 0: none."""
     ema: float = 0.99
     checkpoint_s: float = 180.0
     hidden: int = 192
     layers: int = 4
-    heads: int = 6
+    heads: int = 3
+    """Of 64 dimensions: narrower ones tell many names apart badly."""
     kv_heads: int = 3
     inner: int = 512
 
@@ -148,6 +151,7 @@ class _Trainer:
             torch.tensor(parts.numbers),
         )
         self.name_ids = [i for i, n in enumerate(parts.numbers) if n]
+        self.names_of_word = _names_of_word(parts)
         matrices = self.network.matrices()
         taken = {id(p) for p in matrices}
         self.muon = Muon(matrices)
@@ -201,11 +205,15 @@ class _Trainer:
         share = self.config.step_tokens // self.world
         for _ in range(self.step, self.config.drill_steps):
             yield name_drill(drills, self.name_ids, share // 2)
+        since = 0
         while True:
             shard = self._next_shard()
             rng = random.Random(f"{self.config.seed}-{self.shard_number}")
             mine = batches(shard, rng, self.config.step_tokens, self.pad, divisor=self.world)
             for batch in mine:
+                since += 1
+                if self.config.match_every and since % self.config.match_every == 0:
+                    yield match_drill(drills, self.names_of_word, self.end, share)
                 yield Batch(
                     tokens=batch.tokens[self.rank :: self.world], roles=batch.roles[self.rank :: self.world]
                 )
@@ -311,6 +319,43 @@ class _Trainer:
         self.step, self.tokens, self.elapsed, self.shard_number = state["counters"]
         if self.world > 1:
             dist.barrier()
+
+
+def _names_of_word(parts: TokenParts) -> dict[int, list[int]]:
+    """The token of each plain word -> the tokens of its names."""
+    plain = {
+        word: i for i, (word, n) in enumerate(zip(parts.words, parts.numbers, strict=True)) if word and not n
+    }
+    names: dict[int, list[int]] = {}
+    for i, (word, number) in enumerate(zip(parts.words, parts.numbers, strict=True)):
+        if number and word in plain:
+            names.setdefault(plain[word], []).append(i)
+    return names
+
+
+def match_drill(
+    rng: random.Random,
+    names_of_word: Mapping[int, Sequence[int]],
+    absent: int,
+    max_tokens: int,
+    length: int = 10,
+) -> Batch:
+    """Rows of names of different words, then words, each answered with its name or, where the list has none, with `absent`."""
+    row_length = 3 * length
+    rows = max(1, max_tokens // row_length)
+    tokens = np.zeros((rows, row_length), np.int64)
+    roles = np.zeros((rows, row_length), np.uint8)
+    roles[:, length + 1 :: 2] = REPLY
+    words = list(names_of_word)
+    for row in range(rows):
+        listed = rng.sample(words, length)
+        others = rng.sample(words, length)
+        held = {word: rng.choice(names_of_word[word]) for word in listed}
+        asked = [rng.choice((a, b)) for a, b in zip(rng.sample(listed, length), others, strict=True)]
+        tokens[row, :length] = [held[word] for word in listed]
+        tokens[row, length::2] = asked
+        tokens[row, length + 1 :: 2] = [held.get(word, absent) for word in asked]
+    return Batch(tokens=tokens, roles=roles)
 
 
 def name_drill(rng: random.Random, names: list[int], max_tokens: int, length: int = 24) -> Batch:

@@ -21,7 +21,7 @@ from distill.pocket.network import (  # noqa: E402
     qwen2_state,
     save_qwen2,
 )
-from distill.pocket.pretrain import PretrainConfig, name_drill, orthogonal, train  # noqa: E402
+from distill.pocket.pretrain import PretrainConfig, match_drill, name_drill, orthogonal, train  # noqa: E402
 
 MODEL = Path(__file__).parents[2] / "distill" / "pocket" / "model"
 
@@ -83,6 +83,22 @@ def test_a_name_drill_says_everything_twice():
     batch = name_drill(random.Random(0), list(range(10, 60)), max_tokens=200, length=10)
     assert (batch.tokens[:, :10] == batch.tokens[:, 10:]).all()
     assert batch.roles[:, :10].sum() == 0 and batch.roles[:, 10:].all()
+
+
+def test_a_match_drill_answers_every_word_with_its_name_or_that_it_is_absent():
+    names = {word: [100 + 10 * word + n for n in range(3)] for word in range(1, 31)}
+    batch = match_drill(random.Random(0), names, absent=5, max_tokens=300, length=10)
+    assert batch.tokens.shape == (10, 30)
+    answers = []
+    for row, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True):
+        listed, asked, said = row[:10], row[10::2], row[11::2]
+        assert len({(name - 100) // 10 for name in listed}) == 10
+        for word, answer in zip(asked, said, strict=True):
+            held = [name for name in listed if name in names[word]]
+            assert [answer] == (held or [5])
+            answers.append(answer)
+        assert sum(roles) == 10 and not sum(roles[:11:1]) and all(roles[11::2])
+    assert 0.25 < answers.count(5) / len(answers) < 0.6
 
 
 def test_training_lowers_the_loss_resumes_and_ends_on_time(tmp_path):

@@ -255,7 +255,10 @@ def test_studies_beside_one_another_share_a_page_and_no_anchor(panel_of, arms_of
     assert linked and set(linked) <= set(ids)
     parts = [attrs["data-study"] for _, attrs in page.tags if "data-study" in attrs]
     assert parts == ["one", "two"]
-    assert [json.loads(script)["study"] for script in page.scripts if script.startswith("{")] == ["one", "two"]
+    assert [json.loads(script)["study"] for script in page.scripts if script.startswith("{")] == [
+        "one",
+        "two",
+    ]
     assert json.loads((tmp_path / "results.json").read_text())["study"] == "one"
 
 

@@ -59,6 +59,8 @@ class _Shopper:
         self.opening = render(self.session, "compact")
         self.turns: list[Turn] = []
         self.noun = noun_of(goal.text)
+        self.wanted = [option for option in goal.options if isinstance(option, str)]
+        """Values that a person named."""
 
     def play(self) -> None:
         self._think()
@@ -73,7 +75,7 @@ class _Shopper:
                 break
             self._do("click[< Prev]")
         if ShopHabit.CHOOSE_OPTIONS in self.habits:
-            for option in self.goal.options:
+            for option in self.wanted:
                 if option not in self._missing():
                     self._do(f"click[{option}]")
         self._do("click[Buy Now]")
@@ -112,7 +114,7 @@ class _Shopper:
     def _missing(self) -> list[str]:
         """What the goal names and the open page does not offer."""
         offered = {value for values in self.session.shown.options.values() for value in values}
-        return [option for option in self.goal.options if option not in offered]
+        return [option for option in self.wanted if option not in offered]
 
 
 def _price(tag: str) -> float:

@@ -121,19 +121,19 @@ def unseen(folder: Path, seed: int, number: int) -> list[Purchase]:
     return [Purchase(task, env) for task in list_tasks(env, "test")]
 
 
-def _no_advice(rng: random.Random, one: object) -> list[str]:
+def _no_advice(rng: random.Random, kind: str) -> list[str]:
     return []
 
 
-def _fitting(rng: random.Random, one: object, *, untrained: bool = False) -> list[str]:
+def _fitting(rng: random.Random, kind: str, *, untrained: bool = False) -> list[str]:
     return [phrase(rng, habit, untrained=untrained) for habit in ShopHabit]
 
 
-def _fitting_in_other_words(rng: random.Random, one: object) -> list[str]:
-    return _fitting(rng, one, untrained=True)
+def _fitting_in_other_words(rng: random.Random, kind: str) -> list[str]:
+    return _fitting(rng, kind, untrained=True)
 
 
-def _idle(rng: random.Random, one: object) -> list[str]:
+def _idle(rng: random.Random, kind: str) -> list[str]:
     return [phrase(rng, None) for _ in range(3)]
 
 
