@@ -281,9 +281,10 @@ def merge_adapter(model_folder: str, adapter: str, out: Path) -> None:
     partial.rename(out)
 
 
-def engine_actor(config: EngineConfig, cores: int, kind: type[Engine] = Engine) -> Any:
-    """Start an engine as a Ray actor; a killed one comes back by itself and loses only what was running."""
+def engine_actor(config: EngineConfig, cores: int, name: str, kind: type[Engine] = Engine) -> Any:
+    """Start an engine as a Ray actor of that name; a killed one comes back by itself and loses only what was running."""
     remote = ray.remote(kind).options(
+        name=name,
         num_cpus=1,
         num_gpus=0 if _device(config) == "cpu" else config.tensor_parallel_size,
         max_restarts=100,

@@ -56,8 +56,11 @@ async def _answered(call: Awaitable[Any]) -> Any:
 
 
 class EnvHost:
-    def __init__(self, config: PlayConfig, engines: Mapping[str, Any], writer: Any) -> None:
-        self._config, self._engines, self._writer = config, engines, writer
+    def __init__(self, config: PlayConfig, engines: Mapping[str, str], writer: str) -> None:
+        """`engines` by what the driver calls them and `writer` are the names of actors: handles would lie in the object store, and
+        a host that Ray starts again on another node would not find them there."""
+        self._config, self._engines, self._writer_name = config, engines, writer
+        self._writer: Any = None
         self._player: EpisodePlayer | None = None
         self._starting = asyncio.Lock()
 
@@ -74,6 +77,7 @@ class EnvHost:
         # Not in the constructor, which has no event loop; not at the first turn, whose time limit it would eat into.
         async with self._starting:
             if self._player is None:
+                self._writer = ray.get_actor(self._writer_name)
                 self._player = EpisodePlayer(self._config, await self._open_models(), self._write)
             return self._player
 
@@ -82,7 +86,8 @@ class EnvHost:
             return open_model(self._config.model)
         # Before the engine's tokenizer is unpickled, which would bring PyTorch along.
         import_tokenizers()
-        return await EngineClient.connect({n: EngineActorPort(e) for n, e in self._engines.items()})
+        engines = {name: ray.get_actor(actor) for name, actor in self._engines.items()}
+        return await EngineClient.connect({n: EngineActorPort(e) for n, e in engines.items()})
 
     async def _write(self, lines: list[str]) -> None:
         while True:
@@ -94,7 +99,7 @@ class EnvHost:
                 await asyncio.sleep(0.5)
 
 
-def host_actor(config: PlayConfig, engines: Mapping[str, Any], writer: Any) -> Any:
+def host_actor(config: PlayConfig, engines: Mapping[str, str], writer: str) -> Any:
     remote = ray.remote(EnvHost).options(
         num_cpus=1,
         max_restarts=100,

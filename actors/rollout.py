@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Fleet:
         self.model = model
         self._engine_kind = engine_kind
         self._engines: dict[str, Any] = {}
+        self.actor_names: dict[str, str] = {}
+        """Of the engines that run, by which any process of this Ray job finds them."""
         self._start_timeout_s = start_timeout_s
         self.infos: dict[str, Any] = {}
         if isinstance(model, EngineConfig):
@@ -86,7 +89,7 @@ class Fleet:
         for engine in self._engines.values():
             with suppress(RayActorError):
                 ray.kill(engine)
-        self._engines, self.infos = {}, {}
+        self._engines, self.actor_names, self.infos = {}, {}, {}
 
     def __enter__(self) -> "Fleet":
         return self
@@ -101,7 +104,10 @@ class Fleet:
         _require_cpus(config.replicas, "engines")
         began = time.monotonic()
         cores = os.cpu_count() or 1
-        self._engines = {f"engine {n}": engine_actor(config, cores, kind) for n in range(config.replicas)}
+        self.actor_names = {f"engine {n}": _unique(f"engine-{n}") for n in range(config.replicas)}
+        self._engines = {
+            name: engine_actor(config, cores, actor, kind) for name, actor in self.actor_names.items()
+        }
         try:
             infos = ray.get([e.info.remote() for e in self._engines.values()], timeout=self._start_timeout_s)
         except (RayActorError, RayTaskError, GetTimeoutError) as error:
@@ -230,9 +236,12 @@ async def _play_on_hosts(job: Job, fleet: Fleet, progress: Callable[[Progress], 
 
     engines = fleet.engines
     await asyncio.to_thread(_require_cpus, job.config.num_hosts, "env hosts")
-    writer = writer_actor(job.out_dir)
+    writer_name = _unique("writer")
+    writer = writer_actor(job.out_dir, writer_name)
     hosts = [
-        _RayHost(f"host {n}", lambda: host_actor(job.play, engines, writer), job.config.recycle_after)
+        _RayHost(
+            f"host {n}", lambda: host_actor(job.play, fleet.actor_names, writer_name), job.config.recycle_after
+        )
         for n in range(job.config.num_hosts)
     ]
     health = asyncio.create_task(_mind_engines(engines, 2 * job.budget.turn_timeout_s))
@@ -295,6 +304,11 @@ async def _mind_engines(engines: dict[str, Any], patience_s: float) -> None:
                     metrics.idle_s,
                 )
                 ray.kill(engine, no_restart=False)
+
+
+def _unique(role: str) -> str:
+    """A Ray actor's name that no other rollout of this cluster has."""
+    return f"offbook-{role}-{uuid.uuid4().hex[:12]}"
 
 
 def _phases(specs: Sequence[EpisodeSpec], *, apart: bool) -> list[list[EpisodeSpec]]:

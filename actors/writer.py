@@ -21,10 +21,10 @@ class Writer:
         self._file.close()
 
 
-def writer_actor(folder: Path) -> Any:
+def writer_actor(folder: Path, name: str) -> Any:
     # On the driver's node: the folder is the driver's.
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
         node_id=ray.get_runtime_context().get_node_id(), soft=False
     )
-    remote = ray.remote(Writer).options(num_cpus=0, max_restarts=100, scheduling_strategy=here)
+    remote = ray.remote(Writer).options(name=name, num_cpus=0, max_restarts=100, scheduling_strategy=here)
     return remote.remote(str(folder))
