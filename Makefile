@@ -61,7 +61,7 @@ demo: venv ## the whole job on generated households, ending in the table
 pocket: venv ## train the shipped pocket model again, from nothing
 	$(PY) -m distill.pocket
 
-pocket-shop: venv ## train the pocket shopper again, from nothing
+pocket-shop: venv ## train a pocket model that shops, from nothing
 	$(PY) -m distill.pocket --env webshop --out runs/pocket-shop --minutes 40
 
 bench: venv ## every figure of the README

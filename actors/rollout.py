@@ -240,7 +240,9 @@ async def _play_on_hosts(job: Job, fleet: Fleet, progress: Callable[[Progress], 
     writer = writer_actor(job.out_dir, writer_name)
     hosts = [
         _RayHost(
-            f"host {n}", lambda: host_actor(job.play, fleet.actor_names, writer_name), job.config.recycle_after
+            f"host {n}",
+            lambda: host_actor(job.play, fleet.actor_names, writer_name),
+            job.config.recycle_after,
         )
         for n in range(job.config.num_hosts)
     ]

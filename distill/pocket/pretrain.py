@@ -44,14 +44,13 @@ class PretrainConfig:
     """Share of the time at the full rate; then it falls in a line to zero."""
     drill_steps: int = 60
     """First updates, on random names said twice: they teach copying before anything else."""
-    match_every: int = 8
+    match_every: int = 0
     """One update in so many is on finding the name that goes with a word; 0: none."""
     ema: float = 0.99
     checkpoint_s: float = 180.0
     hidden: int = 192
     layers: int = 4
-    heads: int = 3
-    """Of 64 dimensions: narrower ones tell many names apart badly."""
+    heads: int = 6
     kv_heads: int = 3
     inner: int = 512
 

@@ -78,7 +78,7 @@ def test_an_unknown_name_is_neither_folder_nor_on_the_hub():
         resolve_model("nobody/no-such-model")
 
 
-@pytest.mark.parametrize("name", ["pocket", "pocket-shop"])
+@pytest.mark.parametrize("name", POCKETS)
 def test_a_missing_pocket_model_says_how_to_make_it(name, monkeypatch, tmp_path):
     monkeypatch.setitem(POCKETS, name, tmp_path)
     with pytest.raises(ModelError, match=f"train it with `make {name}`"):
