@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -56,10 +56,17 @@ async def _answered(call: Awaitable[Any]) -> Any:
 
 
 class EnvHost:
-    def __init__(self, config: PlayConfig, engines: Mapping[str, str], writer: str) -> None:
+    def __init__(
+        self,
+        config: PlayConfig,
+        engines: Mapping[str, str],
+        writer: str,
+        find: Callable[[str], Any] = ray.get_actor,
+    ) -> None:
         """`engines` by what the driver calls them and `writer` are the names of actors: handles would lie in the object store, and
         a host that Ray starts again on another node would not find them there."""
         self._config, self._engines, self._writer_name = config, engines, writer
+        self._find = find
         self._writer: Any = None
         self._player: EpisodePlayer | None = None
         self._starting = asyncio.Lock()
@@ -77,7 +84,7 @@ class EnvHost:
         # Not in the constructor, which has no event loop; not at the first turn, whose time limit it would eat into.
         async with self._starting:
             if self._player is None:
-                self._writer = ray.get_actor(self._writer_name)
+                self._writer = self._find(self._writer_name)
                 self._player = EpisodePlayer(self._config, await self._open_models(), self._write)
             return self._player
 
@@ -86,7 +93,7 @@ class EnvHost:
             return open_model(self._config.model)
         # Before the engine's tokenizer is unpickled, which would bring PyTorch along.
         import_tokenizers()
-        engines = {name: ray.get_actor(actor) for name, actor in self._engines.items()}
+        engines = {name: self._find(actor) for name, actor in self._engines.items()}
         return await EngineClient.connect({n: EngineActorPort(e) for n, e in engines.items()})
 
     async def _write(self, lines: list[str]) -> None:

@@ -91,7 +91,12 @@ def host_of(monkeypatch):
     env_host = pytest.importorskip("actors.env_host")
     # It is for processes of a host's own; in this one PyTorch may be wanted later.
     monkeypatch.setattr(env_host, "import_tokenizers", lambda: None)
-    return lambda engine, writer: env_host.EnvHost(PLAY, {"engine 0": engine}, writer)
+
+    def made(engine, writer):
+        actors = {"an-engine": engine, "a-writer": writer}
+        return env_host.EnvHost(PLAY, {"engine 0": "an-engine"}, "a-writer", find=actors.__getitem__)
+
+    return made
 
 
 def specs():
