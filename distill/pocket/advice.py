@@ -6,12 +6,11 @@ Knows neither what a habit does nor who gives the advice.
 """
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.pocket.habits import HABIT_OF_KIND, Habit, habits_of_kind
-from distill.pocket.phrases import fill, worded
+from distill.pocket.phrases import fill, worded, words_in
 from envs.alfworld.catalogue import RECEPTACLE_TYPES, THING_TYPES
 
 _PHRASINGS: Mapping[Habit, Sequence[str]] = {
@@ -258,11 +257,9 @@ def phrase(rng: random.Random, habit: Habit | None, *, untrained: bool = False) 
 
 def common_words(rng: random.Random, *, num_texts: int = 6000) -> set[str]:
     """The words of the advice as they stand in running text, with their leading blanks."""
-    found: set[str] = set()
-    for number in range(num_texts):
-        text = phrase(rng, None if number % 8 == 0 else rng.choice(tuple(Habit)))
-        found.update(re.findall(r" ?[A-Za-z]+", f"\n- {text}"))
-    return found
+    return words_in(
+        phrase(rng, None if number % 8 == 0 else rng.choice(tuple(Habit))) for number in range(num_texts)
+    )
 
 
 def trained_patterns() -> list[str]:

@@ -71,7 +71,9 @@ def print_table(env: EnvName, model: Path, out: Path, *, games: int, seed: int) 
     from distill.pocket.evaluate import evaluate
 
     if not (model / "model.safetensors").is_file():
-        raise SystemExit(f"{model} holds no pocket model; make one with `make pocket`")
+        raise SystemExit(
+            f"{model} holds no pocket model; make one with `make pocket`, or `make pocket-shop` for --env webshop"
+        )
     course, tasks = _course(env, out, games, seed)
     for what, max_steps, exercises in tasks:
         print(f"{len(exercises)} unseen {what}, at most {max_steps} steps, greedy")

@@ -60,6 +60,16 @@ def demonstrate(
     )
 
 
+def thought_turn(thought: str) -> Turn:
+    """A thought as ReAct says and records it, `think: ` in front."""
+    return Turn(
+        reply=thought,
+        fields=(("thought", thought.removeprefix("think: ")),),
+        action=None,
+        observation=THOUGHT_ANSWER,
+    )
+
+
 class _Player:
     def __init__(
         self, game: Game, habits: Collection[Habit], max_steps: int, chance: random.Random | None = None
@@ -116,14 +126,7 @@ class _Player:
         search = "I look inside." if Habit.OPEN_CONTAINERS in self.habits else "I look around."
         choice = "I take only that." if Habit.TAKE_NAMED in self.habits else "I take the first."
         thought = f"think: I need {number}{adjective} {goal.object_type}{' ' + aim if aim else ''}. {search} {choice}"
-        self.turns.append(
-            Turn(
-                reply=thought,
-                fields=(("thought", thought.removeprefix("think: ")),),
-                action=None,
-                observation=THOUGHT_ANSWER,
-            )
-        )
+        self.turns.append(thought_turn(thought))
 
     def _do(self, command: str) -> bool:
         """Play a command; False where nothing happened."""

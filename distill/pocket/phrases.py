@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _LEADS = (
     "",
@@ -53,6 +53,11 @@ def worded(
         text = " ".join(f"{text}{'' if plain else rng.choice(_TAILS)}".split()) + rng.choice(_STOPS)
         if len(text) <= _MAX_LENGTH:
             return text
+
+
+def words_in(texts: Iterable[str]) -> set[str]:
+    """The words of advice as they stand in a list of hints, with their leading blanks."""
+    return {word for text in texts for word in re.findall(r" ?[A-Za-z]+", f"\n- {text}")}
 
 
 def fill(text: str, chosen: Mapping[str, str]) -> str:

@@ -5,11 +5,10 @@ what a habit does nor who gives the advice.
 """
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distill.pocket.phrases import fill, worded
+from distill.pocket.phrases import fill, worded, words_in
 from distill.pocket.shop.habits import ShopHabit
 from envs.webshop.assortment import KINDS
 
@@ -112,11 +111,9 @@ def phrase(rng: random.Random, habit: ShopHabit | None, *, untrained: bool = Fal
 
 def common_words(rng: random.Random, *, num_texts: int = 4000) -> set[str]:
     """The words of the advice as they stand in running text, with their leading blanks."""
-    found: set[str] = set()
-    for number in range(num_texts):
-        text = phrase(rng, None if number % 6 == 0 else rng.choice(tuple(ShopHabit)))
-        found.update(re.findall(r" ?[A-Za-z]+", f"\n- {text}"))
-    return found
+    return words_in(
+        phrase(rng, None if number % 6 == 0 else rng.choice(tuple(ShopHabit))) for number in range(num_texts)
+    )
 
 
 def trained_patterns() -> list[str]:

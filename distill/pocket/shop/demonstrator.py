@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from actors.trajectory import Turn
-from distill.pocket.demonstrator import THOUGHT_ANSWER, Demonstration
+from distill.pocket.demonstrator import Demonstration, thought_turn
 from distill.pocket.shop.habits import ShopHabit
 from envs.webshop.assortment import KINDS
 from envs.webshop.catalogue import Catalogue
@@ -87,14 +87,7 @@ class _Shopper:
         price = "I mind the price." if has(ShopHabit.KEEP_TO_PRICE) else "Any price will do."
         options = "I choose before I buy." if has(ShopHabit.CHOOSE_OPTIONS) else "I buy at once."
         thought = f"think: I need {self.noun}. {price} {search} {options}"
-        self.turns.append(
-            Turn(
-                reply=thought,
-                fields=(("thought", thought.removeprefix("think: ")),),
-                action=None,
-                observation=THOUGHT_ANSWER,
-            )
-        )
+        self.turns.append(thought_turn(thought))
 
     def _do(self, command: str) -> None:
         if len(self.turns) > self.max_steps:
