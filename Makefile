@@ -58,8 +58,9 @@ format: venv ## let ruff write
 demo: venv ## the whole job on generated households, ending in the table
 	$(VENV)/bin/offbook run distill/studies/demo.toml
 
-pocket: venv ## train the shipped pocket model again, from nothing
+pocket: venv ## train the shipped pocket model again, from nothing, and run the demo's table with it (75 minutes)
 	$(PY) -m distill.pocket
+	$(VENV)/bin/offbook run demo --set name=demo-pocket-again --set model.model=runs/pocket/model --set beside=[]
 
 pocket-shop: venv ## train a pocket model that shops, from nothing
 	$(PY) -m distill.pocket --env webshop --out runs/pocket-shop --minutes 40

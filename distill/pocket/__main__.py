@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train (default) or evaluate",
     )
     parser.add_argument("--env", choices=tuple(MODELS), default="alfworld", help="what it plays (alfworld)")
-    parser.add_argument("--minutes", type=float, default=80.0, help="wall time of the training (80)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the training (60)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--games", type=int, default=200, help="unseen tasks of the table (200)")
     parser.add_argument(

@@ -39,7 +39,7 @@ class MixConfig:
 
 
 _READING = MixConfig(drills=0.95)
-_READING_SHARDS = 18
+_READING_SHARDS = 9
 """First shards, nearly all drills: reading advice is learnt early and cheaply, playing comes after."""
 
 

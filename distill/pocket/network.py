@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_LOGIT_SCALE = 0.05
+"""First weight of the last norm: the embedding is the output layer as well, and is large."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig:
@@ -71,16 +74,17 @@ class PocketNetwork(nn.Module):
         self.words = nn.Parameter(torch.empty(int(word_of_token.max()) + 1, config.hidden))
         self.numbers = nn.Parameter(torch.empty(int(number_of_token.max()) + 1, config.hidden))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.Parameter(torch.ones(config.hidden))
+        self.norm = nn.Parameter(torch.full((config.hidden,), _LOGIT_SCALE))
         self._init_weights()
 
     def _init_weights(self) -> None:
         has_word = (self.word_of_token > 0).float().unsqueeze(1)
-        nn.init.normal_(self.own, std=0.03)
+        # As large as what a block writes: a later block must still read which token stands where.
+        nn.init.normal_(self.own, std=0.8)
         with torch.no_grad():
             self.own.mul_(1 - 0.6 * has_word)
-        nn.init.normal_(self.words, std=0.03)
-        nn.init.normal_(self.numbers, std=0.02)
+        nn.init.normal_(self.words, std=0.8)
+        nn.init.normal_(self.numbers, std=0.5)
         for block in self.blocks:
             for linear in (block.qkv, block.out, block.gate_up, block.down):
                 nn.init.normal_(linear.weight, std=self.config.hidden**-0.5 * 0.7)
@@ -109,6 +113,10 @@ class PocketNetwork(nn.Module):
         """Logits, [batch, length, vocab_size]."""
         embedding = self.embedding()
         return self.hidden_states(tokens_BT, embedding) @ embedding.T
+
+    def tables(self) -> list[nn.Parameter]:
+        """The parts of the embedding."""
+        return [self.own, self.words, self.numbers]
 
     def matrices(self) -> list[nn.Parameter]:
         """The weights that Muon updates; all else goes to AdamW."""

@@ -26,6 +26,8 @@ from distill.pocket.tokenizer import END, PAD, TokenParts, load_parts
 log = logging.getLogger(__name__)
 
 _SHARD_PATIENCE_S = 300.0
+MATCHED = 10
+"""Names in a row of the match drill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,22 +39,27 @@ class PretrainConfig:
     step_tokens: int = 3072
     """Tokens of one update, all workers together, padding included."""
     muon_rate: float = 0.02
+    muon_decay: float = 0.6
+    """Without any, the matrices grow until what the blocks write drowns the embedding, and reading stops getting better."""
+    embedding_rate: float = 0.02
     adam_rate: float = 3e-3
+    """Of norms and biases."""
     echo_weight: float = 0.3
     """Loss weight of names that an observation repeats; the assistant's tokens have 1."""
     flat: float = 0.2
     """Share of the time at the full rate; then it falls in a line to zero."""
     drill_steps: int = 60
     """First updates, on random names said twice: they teach copying before anything else."""
-    match_every: int = 0
-    """One update in so many is on finding the name that goes with a word; 0: none."""
+    match_every: int = 10
+    """One update in so many is on finding the name that goes with a word; 0, or a vocabulary whose names have no numbers: none."""
     ema: float = 0.99
     checkpoint_s: float = 180.0
     hidden: int = 192
     layers: int = 4
-    heads: int = 6
+    heads: int = 3
     kv_heads: int = 3
     inner: int = 512
+    rope_theta: float = 1e6
 
 
 class Muon:
@@ -63,7 +70,7 @@ class Muon:
         self.buffers = [torch.zeros_like(p) for p in params]
 
     @torch.no_grad()
-    def step(self, rate: float, rank: int, world: int) -> None:
+    def step(self, rate: float, decay: float, rank: int, world: int) -> None:
         """Each worker turns its share of the matrices; the sum over workers is the whole update."""
         updates = []
         for number, (p, buffer) in enumerate(zip(self.params, self.buffers, strict=True)):
@@ -77,6 +84,7 @@ class Muon:
         if world > 1:
             dist.all_reduce(flat)
         for p, update in zip(self.params, flat.split([p.numel() for p in self.params]), strict=True):
+            p.mul_(1 - rate * decay)
             p.add_(update.view_as(p), alpha=-rate * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
 
 
@@ -145,18 +153,32 @@ class _Trainer:
                 heads=config.heads,
                 kv_heads=config.kv_heads,
                 inner=config.inner,
+                rope_theta=config.rope_theta,
             ),
             torch.tensor(parts.words),
             torch.tensor(parts.numbers),
         )
         self.name_ids = [i for i, n in enumerate(parts.numbers) if n]
         self.names_of_word = _names_of_word(parts)
+        self.match_every = config.match_every if len(self.names_of_word) >= MATCHED else 0
         matrices = self.network.matrices()
         taken = {id(p) for p in matrices}
         self.muon = Muon(matrices)
         self.rest = [p for p in self.network.parameters() if id(p) not in taken]
+        tables = self.network.tables()
+        drawn = {id(p) for p in tables}
         self.adam = torch.optim.AdamW(
-            self.rest, lr=config.adam_rate, betas=(0.9, 0.95), weight_decay=0.01, foreach=True
+            [
+                {"params": tables, "full_rate": config.embedding_rate},
+                {
+                    "params": [p for p in self.rest if id(p) not in drawn],
+                    "full_rate": config.adam_rate,
+                },
+            ],
+            lr=config.adam_rate,
+            betas=(0.9, 0.95),
+            weight_decay=0.01,
+            foreach=True,
         )
         self.params = list(self.network.parameters())
         self.average = [p.detach().clone() for p in self.params]
@@ -211,7 +233,7 @@ class _Trainer:
             mine = batches(shard, rng, self.config.step_tokens, self.pad, divisor=self.world)
             for batch in mine:
                 since += 1
-                if self.config.match_every and since % self.config.match_every == 0:
+                if self.match_every and since % self.match_every == 0:
                     yield match_drill(drills, self.names_of_word, self.end, share)
                 yield Batch(
                     tokens=batch.tokens[self.rank :: self.world], roles=batch.roles[self.rank :: self.world]
@@ -246,9 +268,9 @@ class _Trainer:
             for p in self.rest:
                 assert p.grad is not None
                 p.grad.mul_(1.0 / norm)
-        self.muon.step(self.config.muon_rate * rate, self.rank, self.world)
+        self.muon.step(self.config.muon_rate * rate, self.config.muon_decay, self.rank, self.world)
         for group in self.adam.param_groups:
-            group["lr"] = self.config.adam_rate * rate
+            group["lr"] = group["full_rate"] * rate
         self.adam.step()
         self.network.zero_grad(set_to_none=True)
         keep = min(self.config.ema, (self.step + 1) / (self.step + 10))
@@ -337,7 +359,7 @@ def match_drill(
     names_of_word: Mapping[int, Sequence[int]],
     absent: int,
     max_tokens: int,
-    length: int = 10,
+    length: int = MATCHED,
 ) -> Batch:
     """Rows of names of different words, then words, each answered with its name or, where the list has none, with `absent`."""
     row_length = 3 * length

@@ -21,7 +21,7 @@ from distill.pocket.network import (  # noqa: E402
     qwen2_state,
     save_qwen2,
 )
-from distill.pocket.pretrain import PretrainConfig, match_drill, name_drill, orthogonal, train  # noqa: E402
+from distill.pocket.pretrain import Muon, PretrainConfig, match_drill, name_drill, orthogonal, train  # noqa: E402
 
 MODEL = Path(__file__).parents[2] / "distill" / "pocket" / "model"
 
@@ -29,7 +29,7 @@ MODEL = Path(__file__).parents[2] / "distill" / "pocket" / "model"
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    config = NetworkConfig(vocab_size=60, hidden=64, layers=2, heads=2, kv_heads=1, inner=48)
+    config = NetworkConfig(vocab_size=60, hidden=64, layers=2, heads=2, kv_heads=1, inner=48, rope_theta=1e6)
     words, numbers = torch.zeros(60, dtype=torch.long), torch.zeros(60, dtype=torch.long)
     words[20:40], numbers[20:40] = torch.arange(20) // 4 + 1, torch.arange(20) % 4 + 1
     network = PocketNetwork(config, words, numbers)
@@ -77,6 +77,18 @@ def test_the_decoder_agrees_with_the_whole_sequence(network):
 def test_the_orthogonal_update_has_singular_values_near_one():
     values = torch.linalg.svdvals(orthogonal(torch.randn(48, 20)))
     assert float(values.min()) > 0.5 and float(values.max()) < 1.5
+
+
+def test_matrices_that_are_pushed_one_way_stop_growing():
+    def grown(decay):
+        matrix = torch.nn.Parameter(torch.zeros(24, 12))
+        muon, push = Muon([matrix]), torch.randn(24, 12, generator=torch.Generator().manual_seed(0))
+        for _ in range(500):
+            matrix.grad = push.clone()
+            muon.step(0.02, decay, rank=0, world=1)
+        return float(torch.linalg.matrix_norm(matrix.detach(), 2))
+
+    assert grown(0.6) < 3 < 8 < grown(0.0)
 
 
 def test_a_name_drill_says_everything_twice():
