@@ -63,7 +63,7 @@ pocket: venv ## train the shipped pocket model again, from nothing, and run the 
 	$(VENV)/bin/offbook run demo --set name=demo-pocket-again --set model.model=runs/pocket/model --set beside=[]
 
 pocket-shop: venv ## train a pocket model that shops, from nothing
-	$(PY) -m distill.pocket --env webshop --out runs/pocket-shop --minutes 40
+	$(PY) -m distill.pocket --env webshop --minutes 40
 
 bench: venv ## every figure of the README
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) "$$script"; done

@@ -6,21 +6,23 @@ from pathlib import Path
 
 from distill.pocket.build import build, print_table
 
+OUT = {"alfworld": Path("runs/pocket"), "webshop": Path("runs/pocket-shop")}
 MODELS = {
     "alfworld": Path(__file__).parent / "model",
-    "webshop": Path("runs/pocket-shop/model"),
+    "webshop": OUT["webshop"] / "model",
 }
 """What is shipped, and what `make pocket-shop` makes."""
 
 
 def main() -> None:
     args = _parser().parse_args()
+    out = args.out or OUT[args.env]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.command == "evaluate":
-        print_table(args.env, args.model or MODELS[args.env], args.out, games=args.games, seed=args.seed + 1)
+        print_table(args.env, args.model or MODELS[args.env], out, games=args.games, seed=args.seed + 1)
         return
-    build(args.env, args.out, minutes=args.minutes, seed=args.seed)
-    print_table(args.env, args.out / "model", args.out, games=args.games, seed=args.seed + 1)
+    build(args.env, out, minutes=args.minutes, seed=args.seed)
+    print_table(args.env, out / "model", out, games=args.games, seed=args.seed + 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,8 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("runs/pocket"),
-        help="where all is written, a folder for each --env (runs/pocket)",
+        help="where all is written (runs/pocket or, for --env webshop, runs/pocket-shop)",
     )
     parser.add_argument(
         "--model",
