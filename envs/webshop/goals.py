@@ -4,9 +4,11 @@ All draws come from one seeded generator in the original's order (first the pric
 `random.seed(SEED)` before starting the original gives the same goals as a catalogue built with that seed.
 """
 
+import functools
 import hashlib
 import itertools
 import json
+import operator
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -170,9 +172,14 @@ def weigh(goals: Sequence[Goal]) -> list[Goal]:
     """Synthetic goals weigh more the rarer their attributes."""
     counts = Counter(attribute for goal in goals for attribute in goal.attributes)
     return [
-        replace(goal, weight=sum(1.0 / counts[a] for a in goal.attributes) / len(goal.attributes))
+        replace(goal, weight=_added(1.0 / counts[a] for a in goal.attributes) / len(goal.attributes))
         for goal in goals
     ]
+
+
+def _added(numbers: Iterable[float]) -> float:
+    """One after the other, as `sum` did before Python 3.12 made it more exact: the last digit is part of a goal's id."""
+    return functools.reduce(operator.add, numbers, 0.0)
 
 
 def in_server_order(number: int) -> list[int]:
