@@ -162,20 +162,15 @@ class _Trainer:
         self.names_of_word = _names_of_word(parts)
         self.match_every = config.match_every if len(self.names_of_word) >= MATCHED else 0
         matrices = self.network.matrices()
-        taken = {id(p) for p in matrices}
         self.muon = Muon(matrices)
-        self.rest = [p for p in self.network.parameters() if id(p) not in taken]
         tables = self.network.tables()
-        drawn = {id(p) for p in tables}
+        vectors = [p for p in self.network.parameters() if p.ndim == 1]
+        self.rest = [*tables, *vectors]
         self.adam = torch.optim.AdamW(
             [
                 {"params": tables, "full_rate": config.embedding_rate},
-                {
-                    "params": [p for p in self.rest if id(p) not in drawn],
-                    "full_rate": config.adam_rate,
-                },
+                {"params": vectors, "full_rate": config.adam_rate},
             ],
-            lr=config.adam_rate,
             betas=(0.9, 0.95),
             weight_decay=0.01,
             foreach=True,
