@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from distill.pocket.corpus import write_shards, write_tokenizer
 from distill.pocket.lessons import Lessons
+from distill.pocket.orphans import end_with_parent
 from distill.pocket.tokenizer import PARTS
 
 if TYPE_CHECKING:
@@ -36,9 +37,11 @@ def build(env: EnvName, out: Path, *, minutes: float, seed: int) -> None:
     shards.mkdir(parents=True, exist_ok=True)
     (shards / "num_shards").write_text(f"{_SHARDS}\n")
     writer.start()
-    train(PretrainConfig(minutes=minutes, seed=seed), shards, tokenizer, out / "training")
-    writer.terminate()
-    writer.join()
+    try:
+        train(PretrainConfig(minutes=minutes, seed=seed), shards, tokenizer, out / "training")
+    finally:
+        writer.terminate()
+        writer.join()
     assemble(out / "training" / "final", tokenizer, out / "model")
     log.info("the model is in %s", out / "model")
 
@@ -100,6 +103,7 @@ def _course(
 
 def _write_shards(shards: Path, tokenizer: Path, lessons: Lessons, seed: int) -> None:
     os.nice(19)  # The training waits for the first shard only.
+    end_with_parent()
     write_shards(
         shards, tokenizer, lessons, seed=seed, num_shards=_SHARDS, episodes_per_shard=_EPISODES_PER_SHARD
     )

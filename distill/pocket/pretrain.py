@@ -6,7 +6,6 @@ one-thread processes that meet once a step: on shared cores two threads that mee
 
 import json
 import logging
-import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from distill.pocket.episodes import ECHO, REPLY, Batch, Shard, batches
 from distill.pocket.network import NetworkConfig, PocketNetwork, qwen2_state, save_qwen2
+from distill.pocket.orphans import end_with_parent
 from distill.pocket.tokenizer import END, PAD, TokenParts, load_parts
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ class PretrainConfig:
     """One update in so many is on finding the name that goes with a word; 0, or a vocabulary whose names have no numbers: none."""
     ema: float = 0.99
     checkpoint_s: float = 180.0
+    log_every: int = 20
+    """Updates a row of `metrics.jsonl` is the mean of."""
     hidden: int = 192
     layers: int = 4
     heads: int = 3
@@ -116,6 +118,7 @@ def _work(rank: int, config: PretrainConfig, shards: Path, tokenizer: Path, out:
     # A spawned process has none of its parent's logging.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if config.workers > 1:
+        end_with_parent()
         rendezvous = out / f"rendezvous-{_run_id(out)}"
         dist.init_process_group(
             "gloo",
@@ -184,16 +187,13 @@ class _Trainer:
         began, before = time.monotonic(), self.elapsed
         saved = began
         recent: list[float] = []
-        parent = os.getppid()
         for batch in self._batches():
-            if self.world > 1 and os.getppid() != parent:
-                raise RuntimeError("the process that started the training is gone; start it again to go on")
             self.elapsed = self._agree(before + time.monotonic() - began)
             progress = self.elapsed / (60 * self.config.minutes)
             if progress >= 1:
                 break
             recent.append(self._update(batch, self._rate(progress)))
-            if self.rank == 0 and self.step % 20 == 0:
+            if self.rank == 0 and self.step % self.config.log_every == 0:
                 self._log(recent)
                 recent = []
             if self.rank == 0 and time.monotonic() - saved > self.config.checkpoint_s:
@@ -201,6 +201,8 @@ class _Trainer:
                 self._save_state()
                 self._export(self.average, "ema")
         if self.rank == 0:
+            if recent:
+                self._log(recent)
             self._save_state()
             self._export([p.detach() for p in self.params], "final")
             self._export(self.average, "ema")
