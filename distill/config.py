@@ -1,6 +1,7 @@
 """A study: everything that decides its numbers, in one frozen model. Imports neither ray nor vllm nor torch."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,6 +13,7 @@ from actors.config import (
     RolloutConfig,
     SamplingConfig,
 )
+from distill.arms import BUILT_IN, REROLL, ArmConfig, HintedArm, StudentArm, built_in
 from distill.hints.config import BankConfig, RetrieverConfig, WriterConfig
 from envs.config import EnvConfig, GenerateConfig
 from envs.registry import spec_of
@@ -20,10 +22,6 @@ from train.config import TrainConfig
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-ArmName = Literal["base", "teacher", "baseline", "distill", "teacher_random", "best_of_2"]
-STUDENT_ARMS: tuple[ArmName, ...] = ("baseline", "distill", "best_of_2")
 
 
 class TasksConfig(_Frozen):
@@ -52,6 +50,8 @@ class StatisticsConfig(_Frozen):
     resamples: int = Field(default=10_000, ge=100)
     """Bootstrap and permutation draws."""
     seed: int = 0
+    comparisons: tuple[tuple[str, str], ...] | None = None
+    """Pairs of arms, first minus second; None: the standard ones, and those that the kinds of the study's own arms suggest."""
 
 
 class StudyConfig(_Frozen):
@@ -63,7 +63,10 @@ class StudyConfig(_Frozen):
     """Replicates of the students' training and of the evaluation draws; every arm is evaluated on every task once a seed."""
     train_seed: int = 0
     """Seed of the rollouts on train tasks."""
-    arms: tuple[ArmName, ...] = ("base", "teacher", "baseline", "distill", "teacher_random", "best_of_2")
+    arms: tuple[str, ...] = BUILT_IN
+    """Built-in names, and names of `[arm.NAME]` tables; every arm plays the same held-out panel under the same seeds."""
+    arm: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ArmConfig] = {}
+    """Arms of the study's own, by name."""
     env: EnvConfig
     generate: GenerateConfig | None = None
     """Make what the environment plays on instead of reading it."""
@@ -89,18 +92,96 @@ class StudyConfig(_Frozen):
             raise ValueError(f"seeds must be one or more different numbers, got {list(seeds)}")
         return seeds
 
+    @model_validator(mode="before")
+    @classmethod
+    def arms_inherit_the_retriever(cls, settings: Any) -> Any:
+        arms = settings.get("arm") if isinstance(settings, Mapping) else None
+        if not isinstance(arms, Mapping):
+            return settings
+        inherited = settings.get("retriever") or {}
+        inherited = inherited if isinstance(inherited, Mapping) else inherited.model_dump()
+        filled = {
+            name: {**arm, "retriever": {**inherited, **(arm.get("retriever") or {})}}
+            if isinstance(arm, Mapping) and arm.get("kind") == "hinted"
+            else arm
+            for name, arm in arms.items()
+        }
+        return {**settings, "arm": filled}
+
     @model_validator(mode="after")
     def arms_are_complete(self) -> "StudyConfig":
         if "base" not in self.arms:
             raise ValueError("arms must hold 'base': every other arm is compared with it")
         if len(set(self.arms)) != len(self.arms):
             raise ValueError(f"arms holds a name twice: {list(self.arms)}")
-        if any(arm in STUDENT_ARMS for arm in self.arms) and isinstance(self.model, EndpointConfig):
+        if taken := set(self.arm) & {*BUILT_IN, REROLL}:
+            raise ValueError(f"[arm.{min(taken)}] is the name of something built in; give yours another name")
+        if unknown := [name for name in self.arms if name not in BUILT_IN and name not in self.arm]:
             raise ValueError(
-                f"arms {[arm for arm in self.arms if arm in STUDENT_ARMS]} train adapters, which an OpenAI-compatible endpoint cannot serve; "
+                f"arms holds {unknown[0]!r}, which is neither built in ({', '.join(BUILT_IN)}) nor an [arm.{unknown[0]}] table"
+            )
+        if idle := [name for name in self.arm if name not in self.arms]:
+            raise ValueError(f"[arm.{idle[0]}] is not played; add {idle[0]!r} to arms, or remove the table")
+        if self.students and isinstance(self.model, EndpointConfig):
+            raise ValueError(
+                f"arms {list(self.students)} train adapters, which an OpenAI-compatible endpoint cannot serve; "
                 "use model.kind = 'vllm', or keep the arms base, teacher and teacher_random"
             )
         return self
+
+    @model_validator(mode="after")
+    def arms_refer_to_arms(self) -> "StudyConfig":
+        for name in self.arms:
+            arm = self.arm_config(name)
+            if isinstance(arm, HintedArm) and arm.student is not None and arm.student not in self.students:
+                raise ValueError(
+                    f"arm.{name}.student = {arm.student!r} is no student arm of the study; it has {_listed(self.students)}"
+                )
+            if isinstance(arm, StudentArm):
+                self._check_student(name, arm)
+        return self
+
+    @model_validator(mode="after")
+    def comparisons_name_arms(self) -> "StudyConfig":
+        for pair in self.statistics.comparisons or ():
+            if strangers := [name for name in pair if name not in self.arms]:
+                raise ValueError(
+                    f"statistics.comparisons names {strangers[0]!r}, which is no arm of the study; it has {_listed(self.arms)}"
+                )
+        return self
+
+    def _check_student(self, name: str, arm: StudentArm) -> None:
+        for source in arm.sources:
+            teacher = self.arm.get(source)
+            plays_unaided = isinstance(teacher, HintedArm) and teacher.student is None
+            if source not in ("base", REROLL, "teacher", "teacher_random") and not plays_unaided:
+                raise ValueError(
+                    f"arm.{name}.sources names {source!r}, whose successes cannot be had: it is neither base, {REROLL}, teacher, "
+                    "teacher_random nor a hinted arm of the study that plays the model as it is"
+                )
+        if arm.hint_seen == "drop" and not set(arm.sources) - {"base", REROLL}:
+            raise ValueError(
+                f"arm.{name}.hint_seen = 'drop', but nobody among its sources {list(arm.sources)} is given hints; remove it"
+            )
+        if isinstance(arm.rows, str):
+            matched = self.arm_config(arm.rows) if arm.rows in self.students else None
+            if not isinstance(matched, StudentArm) or arm.rows == name:
+                raise ValueError(
+                    f"arm.{name}.rows = {arm.rows!r} is no other student arm of the study; it has {_listed(self.students)}"
+                )
+            if isinstance(matched.rows, str):
+                raise ValueError(
+                    f"arm.{name}.rows = {arm.rows!r}, whose own rows follow {matched.rows!r}; name that one"
+                )
+
+    @property
+    def students(self) -> tuple[str, ...]:
+        """Arms that are trained, in the order of `arms`."""
+        return tuple(name for name in self.arms if isinstance(self.arm_config(name), StudentArm))
+
+    def arm_config(self, name: str) -> HintedArm | StudentArm | None:
+        """What an arm of this study is; None for `base`. Raises `KeyError` for a name that is no arm."""
+        return built_in(name, self.retriever) if name in BUILT_IN else self.arm[name]
 
     @model_validator(mode="after")
     def data_comes_from_somewhere(self) -> "StudyConfig":
@@ -115,3 +196,7 @@ class StudyConfig(_Frozen):
                 f"env.{spec.data} is empty and there is no [generate] table; name a folder there or generate what is played"
             )
         return self
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "none"

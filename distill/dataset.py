@@ -5,10 +5,11 @@ does not grow with the number of episodes. The same input gives the same files.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -74,19 +75,24 @@ def build_dataset(
     out_dir: Path,
     max_length: int | None = None,
     filters: RowFilter = RowFilter(),
+    left_out: Mapping[str, str] = MappingProxyType({}),
+    keep_hints: bool = False,
     on_leak: LeakPolicy = "fail",
     too_long: Literal["error", "skip"] = "error",
 ) -> DatasetSummary:
     """Write `rows.parquet`, `tokens.parquet`, `card.json` and `card.md` to `out_dir`.
 
     `trajectories` are Parquet files or folders of them; several stages are joined and an episode that comes twice is taken once. Rows are in
-    the order of (task, seed, trajectory). Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
+    the order of (task, seed, trajectory). `left_out` gives the reason for each episode, by id, that is to become no row. `keep_hints` is a
+    control: prompts keep their hints, and nothing is looked for in them. Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
     `on_leak` is "drop", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "skip", and `MaskError` on a mask that cannot be proven.
     """
     files = _files(trajectories)
     out_dir.mkdir(parents=True, exist_ok=True)
     player = make_agent(agent, env_name)
-    auditor = _auditor(files, player)
+    auditor = (
+        LeakAuditor(hints=(), block_lines=frozenset(), allowed="") if keep_hints else _auditor(files, player)
+    )
     log.info("dataset %s: %d files, looking for %d hints", arm, len(files), len(auditor.hints))
     tally = Tally(
         arm=arm,
@@ -96,7 +102,7 @@ def build_dataset(
         filters=filters.model_dump(),
     )
     with _parts(out_dir) as (rows, tokens):
-        for batch in _stream(files, player, auditor, model_path, max_length, filters):
+        for batch in _stream(files, player, auditor, model_path, max_length, filters, left_out, keep_hints):
             kept = [row for row in batch.to_pylist() if tally.add(row)]
             _raise_on_first_problem(tally)
             if too_long == "error":
@@ -133,6 +139,8 @@ def make_row(
     tokenizer: Any,
     max_length: int | None,
     filters: RowFilter,
+    left_out: Mapping[str, str] = MappingProxyType({}),
+    keep_hints: bool = False,
 ) -> dict[str, Any]:
     """One row of the pipeline from a row of `TRAJECTORY_SCHEMA`; never raises for what is wrong with the row itself."""
     trajectory = from_row(row)
@@ -144,10 +152,14 @@ def make_row(
         "num_hints": len(trajectory.hints),
         "leaks": [],
     }
-    reason = why_left_out(trajectory, filters) or _special_token_in(trajectory.turns, tokenizer)
+    reason = (
+        why_left_out(trajectory, filters)
+        or left_out.get(trajectory.id)
+        or _special_token_in(trajectory.turns, tokenizer)
+    )
     if reason:
         return done | {"left_out": reason}
-    stripped = strip(trajectory, agent)
+    stripped = strip(trajectory, agent, keep_hints=keep_hints)
     try:
         tokens = to_tokens_row(stripped, tokenizer, max_length=max_length)
         spoken = prove_mask(
@@ -177,6 +189,8 @@ def _stream(
     model_path: str,
     max_length: int | None,
     filters: RowFilter,
+    left_out: Mapping[str, str],
+    keep_hints: bool,
 ) -> Iterator[pa.Table]:
     """Finished rows in order, a row group at a time; an episode that comes twice comes once."""
     import ray
@@ -189,7 +203,10 @@ def _stream(
     def make(table: pa.Table) -> pa.Table:
         tokenizer = _tokenizer(model_path)
         return _table(
-            [make_row(row, agent, auditor, tokenizer, max_length, filters) for row in table.to_pylist()],
+            [
+                make_row(row, agent, auditor, tokenizer, max_length, filters, left_out, keep_hints)
+                for row in table.to_pylist()
+            ],
             _DONE,
         )
 

@@ -45,7 +45,7 @@ def build_results(
 ) -> dict[str, Any]:
     """The document that `results.json` holds.
 
-    `meta[arm]` may state env, agent, model and adapter (read from the episodes otherwise), `panel_sha256` (checked), and
+    `meta[arm]` may state what it is (`about`), env, agent, model and adapter (read from the episodes otherwise), `panel_sha256` (checked), and
     `ledger` (token counts spent outside the episodes, such as retrieval). Comparisons with an absent arm are left out,
     unless they were asked for by name. Errors of the machinery are counted and take no part in any rate.
     """
@@ -105,6 +105,7 @@ def _arm_row(columns: EpisodeColumns, panel: Panel, stated: dict[str, Any], num_
     num_turns = int(scored.turns.sum())
     return {
         "name": columns.name,
+        "about": stated.get("about"),
         "env": stated.get("env", panel.tasks[0].env),
         "agent": stated.get("agent", columns.agent),
         "model": stated.get("model", columns.model),

@@ -14,7 +14,9 @@ from actors.trajectory import EndReason, Trajectory, from_row
 from distill.config import StudyConfig
 from distill.hints.bank import Bank
 from distill.hints.config import RetrieverConfig
+from distill.selection import left_out, read_successes, tasks_of_hints
 from distill.stages import Stage, StageError, StageStore
+from distill.strip import RowFilter
 from distill.task_choice import choose_panel
 from envs.config import EnvConfig
 from envs.panel import Panel
@@ -84,7 +86,7 @@ class StudyRunners:
         specs = [
             EpisodeSpec(
                 task=task,
-                role=_role(arm),
+                role=_role(stage),
                 arm=arm,
                 seed=seed,
                 hints=hints.get(task.key, ()),
@@ -166,14 +168,20 @@ class StudyRunners:
         from actors.models import resolve_model
         from distill.dataset import build_dataset
 
+        sources = [store.folder(source) for source in stage.inputs.values() if source.kind == "rollout"]
+        chosen = stage.config.get("selection", {})
+        filters = RowFilter.model_validate(chosen.get("filters", {}))
         summary = build_dataset(
-            [store.folder(source) / TRAJECTORIES for source in stage.inputs.values()],
+            [source / TRAJECTORIES for source in sources],
             agent=self.config.agent,
             env_name=self.config.env.name,
             model_path=str(resolve_model(self.config.model.model)),
             arm=stage.config["arm"],
             out_dir=folder,
             max_length=self.config.train.max_length,
+            filters=filters,
+            left_out=_left_out(stage, store, sources, filters),
+            keep_hints=not chosen.get("strip", True),
             too_long=self.config.train.too_long,
         )
         return {
@@ -212,7 +220,25 @@ def failures(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     return [t for t in trajectories if not t.success and t.end is not EndReason.ERROR]
 
 
-def _role(arm: str) -> str:
-    if arm in ("base", "reroll"):
-        return "base"
-    return "teacher" if arm.startswith("teacher") else "student"
+def _left_out(stage: Stage, store: StageStore, sources: Sequence[Path], filters: RowFilter) -> dict[str, str]:
+    """Episodes that the arm's selection keeps from becoming rows, with the reason."""
+    chosen = stage.config.get("selection", {})
+    at_most = chosen.get("rows")
+    if "as_many_as" in stage.inputs:
+        at_most = store.manifest(stage.inputs["as_many_as"])["counts"]["rows"]
+    seen = None
+    if "bank" in stage.inputs:
+        bank = stage.inputs["bank"]
+        seen = tasks_of_hints(
+            Bank.load(store.folder(bank) / "bank.parquet"), store.folder(bank.inputs["base"])
+        )
+    shortest = chosen.get("shortest", False)
+    if not shortest and at_most is None and seen is None:
+        return {}
+    return left_out(read_successes(sources, filters), shortest=shortest, at_most=at_most, seen=seen)
+
+
+def _role(stage: Stage) -> str:
+    if "adapter" in stage.inputs:
+        return "student"
+    return "teacher" if "bank" in stage.inputs else "base"

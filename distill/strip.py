@@ -38,12 +38,13 @@ def why_left_out(trajectory: Trajectory, filters: RowFilter = RowFilter()) -> st
     return None
 
 
-def strip(trajectory: Trajectory, agent: Agent) -> dict[str, Any]:
+def strip(trajectory: Trajectory, agent: Agent, *, keep_hints: bool = False) -> dict[str, Any]:
     """A row of `SFT_SCHEMA`: the prompts that the student is evaluated with, and what the episode's player answered.
 
-    Ends with the last reply; what the world said after it is nothing to learn from.
+    Ends with the last reply; what the world said after it is nothing to learn from. `keep_hints`: the prompts that the player saw.
     """
-    messages = agent.render(trajectory.task, trajectory.opening, trajectory.turns, ())
+    hints = trajectory.hints if keep_hints else ()
+    messages = agent.render(trajectory.task, trajectory.opening, trajectory.turns, hints)
     return {
         "messages": [{"role": m.role, "content": m.content} for m in _until_last_reply(messages)],
         "task_id": trajectory.task.key,

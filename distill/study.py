@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.agents import make_agent
-from distill.config import STUDENT_ARMS, ArmName, StudyConfig
+from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, short_hash
+from distill.config import StudyConfig
 from distill.fingerprint import model_fingerprint
 from distill.hints.config import RetrieverConfig
 from distill.stages import Stage
@@ -20,9 +21,6 @@ VERSIONS = {"tasks": 1, "rollout": 2, "hints": 1, "dataset": 1, "fit": 1}
 _MACHINE_SETTINGS = {"use_gpu", "cpus_per_worker", "threads", "checkpoint_every", "max_restarts", "seed"}
 """Training settings that change where and how safely it runs, not what comes out; `seed` is the stage's own."""
 
-_DATA_SOURCES = {"baseline": ("base",), "distill": ("teacher",), "best_of_2": ("base", "reroll")}
-"""Train-task rollouts whose successes make a student's rows."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
@@ -30,11 +28,11 @@ class StudyPlan:
 
     tasks: Stage
     train_rollouts: dict[str, Stage]
-    """`base`, `reroll`, `teacher`: as far as the arms need them."""
+    """`base`, `reroll` and the hinted arms that students learn from: as far as the arms need them."""
     hints: Stage | None
-    datasets: dict[ArmName, Stage]
-    fits: dict[tuple[ArmName, int], Stage]  # by (arm, seed)
-    evaluations: dict[tuple[ArmName, int], Stage]  # by (arm, seed)
+    datasets: dict[str, Stage]  # by arm
+    fits: dict[tuple[str, int], Stage]  # by (arm, seed)
+    evaluations: dict[tuple[str, int], Stage]  # by (arm, seed)
 
     @property
     def stages(self) -> list[Stage]:
@@ -55,30 +53,31 @@ class StudyPlan:
 def plan_stages(config: StudyConfig) -> StudyPlan:
     """The study's stages with their keys. Reads the data's and the model's hashes; runs nothing."""
     builder = _Builder(config)
-    students = [arm for arm in STUDENT_ARMS if arm in config.arms]
-    needs_hints = any(arm in config.arms for arm in ("teacher", "distill", "teacher_random"))
+    students = {name: arm for name in config.arms if isinstance(arm := config.arm_config(name), StudentArm)}
+    hinted = [name for name in config.arms if isinstance(config.arm_config(name), HintedArm)]
+    sources = list(dict.fromkeys(source for arm in students.values() for source in arm.sources))
+    teachers = [source for source in sources if source not in ("base", REROLL)]
 
     tasks = builder.tasks()
     rollouts: dict[str, Stage] = {}
     hints = None
-    if students or needs_hints:
+    if students or hinted:
         rollouts["base"] = builder.train_rollout("base", tasks)
-    if needs_hints:
+    if hinted or teachers:
         hints = builder.hints(rollouts["base"])
-    if "best_of_2" in config.arms:
-        rollouts["reroll"] = builder.train_rollout("reroll", tasks, base=rollouts["base"])
-    if "distill" in config.arms:
-        rollouts["teacher"] = builder.train_rollout("teacher", tasks, bank=hints)
+    if REROLL in sources:
+        rollouts[REROLL] = builder.train_rollout(REROLL, tasks, base=rollouts["base"])
+    for teacher in teachers:
+        rollouts[teacher] = builder.train_rollout(teacher, tasks, bank=hints)
 
-    datasets = {
-        arm: builder.dataset(arm, {name: rollouts[name] for name in _DATA_SOURCES[arm]}) for arm in students
-    }
+    datasets: dict[str, Stage] = {}
+    # An arm whose number of rows follows another's comes after that one.
+    for name, arm in sorted(students.items(), key=lambda item: isinstance(item[1].rows, str)):
+        datasets[name] = builder.dataset(name, arm, rollouts, hints, datasets)
     fits = {(arm, seed): builder.fit(arm, seed, datasets[arm]) for arm in students for seed in config.seeds}
-    # Arms without an adapter come first and each adapter's episodes stay together: swapping weights empties the prefix cache.
-    ordered = [arm for arm in config.arms if arm not in STUDENT_ARMS] + students
     evaluations = {
-        (arm, seed): builder.evaluation(arm, seed, tasks, hints, fits.get((arm, seed)))
-        for arm in ordered
+        (arm, seed): builder.evaluation(arm, seed, tasks, hints, fits.get((_player(config, arm), seed)))
+        for arm in _by_player(config)
         for seed in config.seeds
     }
     return StudyPlan(
@@ -89,6 +88,20 @@ def plan_stages(config: StudyConfig) -> StudyPlan:
         fits=fits,
         evaluations=evaluations,
     )
+
+
+def _player(config: StudyConfig, name: str) -> str:
+    """The student arm whose adapter plays in an arm; "" for the model as it is."""
+    arm = config.arm_config(name)
+    if isinstance(arm, StudentArm):
+        return name
+    return (arm.student if arm else None) or ""
+
+
+def _by_player(config: StudyConfig) -> list[str]:
+    # Arms without an adapter come first and each adapter's episodes stay together: swapping weights empties the prefix cache.
+    players = ["", *config.students]
+    return sorted(config.arms, key=lambda name: players.index(_player(config, name)))
 
 
 class _Builder:
@@ -120,29 +133,59 @@ class _Builder:
             estimate={"train tasks": self.num_train, "test tasks": self.num_test},
         )
 
+    def label(self, name: str) -> str:
+        """What stages call an arm: its built-in name, or what it does, so that studies which name the same work differently share it."""
+        arm = self.config.arm.get(name)
+        if arm is None:
+            return name
+        if isinstance(arm, StudentArm):
+            alike = arm.model_copy(
+                update={
+                    "sources": tuple(self.label(source) for source in arm.sources),
+                    "rows": self.label(arm.rows) if isinstance(arm.rows, str) else arm.rows,
+                }
+            )
+            twins = (twin for twin in BUILT_IN if built_in(twin, self.config.retriever) == alike)
+            return next(twins, f"student-{'-'.join(alike.sources)}-{short_hash(alike)}")
+        twins = (twin for twin in BUILT_IN if built_in(twin, self.config.retriever) == arm)
+        hints = f"{arm.retriever.name}-k{arm.retriever.k}-{short_hash(arm.retriever)}"
+        return next(twins, f"{self.label(arm.student)}-{hints}" if arm.student else hints)
+
     def train_rollout(
         self, name: str, tasks: Stage, *, base: Stage | None = None, bank: Stage | None = None
     ) -> Stage:
-        seed = self.config.train_seed + (self.config.best_of_2.seed_offset if name == "reroll" else 0)
+        seed = self.config.train_seed + (self.config.best_of_2.seed_offset if name == REROLL else 0)
         inputs = {"tasks": tasks} | ({"failures_of": base} if base else {}) | ({"bank": bank} if bank else {})
-        retriever = self.config.retriever if bank else None
-        return self._rollout(f"train-{name}", inputs, arm=name, seed=seed, part="train", retriever=retriever)
+        return self._rollout(
+            f"train-{name}",
+            inputs,
+            arm=self.label(name),
+            seed=seed,
+            part="train",
+            retriever=self._retriever(name) if bank else None,
+        )
 
-    def evaluation(
-        self, arm: ArmName, seed: int, tasks: Stage, bank: Stage | None, fit: Stage | None
-    ) -> Stage:
+    def evaluation(self, arm: str, seed: int, tasks: Stage, bank: Stage | None, fit: Stage | None) -> Stage:
         inputs: dict[str, Stage] = {"tasks": tasks}
-        retriever = None
-        if arm in ("teacher", "teacher_random"):
+        retriever = self._retriever(arm)
+        if retriever:
             assert bank is not None
             inputs["bank"] = bank
-            name = self.config.retriever.name if arm == "teacher" else "other_kind"
-            retriever = self.config.retriever.model_copy(update={"name": name})
         if fit:
             inputs["adapter"] = fit
         return self._rollout(
-            f"eval-{arm}-s{seed}", inputs, arm=arm, seed=seed, part="test", retriever=retriever
+            f"eval-{arm}-s{seed}",
+            inputs,
+            arm=self.label(arm),
+            seed=seed,
+            part="test",
+            retriever=retriever,
         )
+
+    def _retriever(self, name: str) -> RetrieverConfig | None:
+        # An arm that nobody plays on the panel may still teach: `sources = ["teacher"]` without the arm `teacher`.
+        arm = None if name == REROLL else self.config.arm_config(name)
+        return arm.retriever if isinstance(arm, HintedArm) else None
 
     def _rollout(
         self,
@@ -189,19 +232,37 @@ class _Builder:
             inputs={"base": base, "tasks": base.inputs["tasks"]},
         )
 
-    def dataset(self, arm: ArmName, sources: dict[str, Stage]) -> Stage:
-        content = {
-            "arm": arm,
+    def dataset(
+        self,
+        name: str,
+        arm: StudentArm,
+        rollouts: dict[str, Stage],
+        bank: Stage | None,
+        datasets: dict[str, Stage],
+    ) -> Stage:
+        content: dict[str, Any] = {
+            "arm": self.label(name),
             "agent": self.agent,
             "model": self.model,
             "max_length": self.config.train.max_length,
             "too_long": self.config.train.too_long,
         }
+        inputs = {self.label(source): rollouts[source] for source in arm.sources}
+        chosen = arm.model_dump(mode="json", exclude={"kind", "sources", "rows"}, exclude_defaults=True)
+        if isinstance(arm.rows, int):
+            chosen["rows"] = arm.rows
+        if isinstance(arm.rows, str):
+            inputs["as_many_as"] = datasets[arm.rows]
+        if arm.hint_seen == "drop":
+            assert bank is not None
+            inputs["bank"] = bank
+        if chosen:
+            content["selection"] = chosen
         return Stage(
-            name=f"rows-{arm}", kind="dataset", version=VERSIONS["dataset"], config=content, inputs=sources
+            name=f"rows-{name}", kind="dataset", version=VERSIONS["dataset"], config=content, inputs=inputs
         )
 
-    def fit(self, arm: ArmName, seed: int, rows: Stage) -> Stage:
+    def fit(self, arm: str, seed: int, rows: Stage) -> Stage:
         content = {
             "train": self.config.train.model_dump(mode="json", exclude=_MACHINE_SETTINGS),
             "seed": seed,

@@ -9,12 +9,13 @@ from typing import Any
 
 from actors.config import EngineConfig, ModelConfig, SamplingConfig
 from actors.store import TRAJECTORIES
+from distill.arms import StudentArm, in_words
 from distill.config import StudyConfig
 from distill.episode_columns import EpisodeSource
 from distill.hints.bank import Bank
 from distill.report.build import build_report
 from distill.report.inputs import ReportInputs, collect_inputs
-from distill.results import build_results
+from distill.results import STANDARD_COMPARISONS, build_results
 from distill.stages import Stage, StageStore
 from distill.study import StudyPlan
 from distill.version import VERSION
@@ -47,6 +48,8 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         config.name,
         panel,
         arms,
+        comparisons=comparisons_of(config),
+        meta={name: {"about": in_words(arm)} for name, arm in config.arm.items()},
         training=[_training_row(arm, seed, stage, plan, store) for (arm, seed), stage in plan.fits.items()],
         versions=_versions(),
         determinism=determinism_class(config.model, config.sampling.eval),
@@ -63,6 +66,19 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
         honesty=config.note.strip(),
     )
+
+
+def comparisons_of(config: StudyConfig) -> list[tuple[str, str]]:
+    """The pairs that the study asks for; else the standard ones and, for each arm of its own, what tells its effect apart."""
+    if config.statistics.comparisons is not None:
+        return list(config.statistics.comparisons)
+    own: list[tuple[str, str]] = []
+    for name, arm in config.arm.items():
+        if isinstance(arm, StudentArm):
+            own += [(name, "baseline"), ("distill", name)]
+        else:
+            own += [(name, arm.student)] if arm.student else [(name, "base"), ("teacher", name)]
+    return [pair for pair in (*STANDARD_COMPARISONS, *own) if {*pair} <= {*config.arms}]
 
 
 def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:

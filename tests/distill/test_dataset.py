@@ -272,3 +272,20 @@ def test_many_blocks_give_the_same_rows_as_one(build, teacher, tmp_path, monkeyp
     monkeypatch.setattr(dataset, "_ROWS_PER_BATCH", 3)
     many, _ = build(files, out="many")
     assert (one.rows_sha256, one.tokens_sha256) == (many.rows_sha256, many.tokens_sha256)
+
+
+@pytest.mark.ray
+def test_a_selection_leaves_rows_out_and_a_control_keeps_its_hints(build, teacher, tokenizer, tmp_path):
+    path = write(tmp_path / "teacher", teacher)
+    everything, _ = build([path])
+    hinted = [t for t in teacher if t.success and t.hints]
+    summary, out = build([path], left_out={hinted[0].id: "not chosen"}, keep_hints=True, out="kept")
+    assert dict(summary.left_out)["not chosen"] == 1
+    assert summary.num_rows == everything.num_rows - 1
+    rows = pq.read_table(out / "rows.parquet").to_pylist()
+    assert hinted[0].id not in {row["trajectory_id"] for row in rows}
+    by_id = {row["trajectory_id"]: row for row in pq.read_table(out / "tokens.parquet").to_pylist()}
+    for kept in hinted[1:]:
+        tokens = by_id[kept.id]
+        assert HINT.text in tokenizer.decode(tokens["input_ids"])
+        assert HINT.text not in "".join(prove_mask(tokens, tokenizer))

@@ -76,6 +76,64 @@ def test_controls_differ_from_what_they_control_only_in_what_they_should():
     ]
 
 
+OWN = {
+    "k1": {"kind": "hinted", "retriever": {"k": 1}},
+    "guarded": {"kind": "hinted", "retriever": {"name": "guard"}},
+    "distill_hinted": {"kind": "hinted", "student": "distill"},
+    "of_k1": {"kind": "student", "sources": ["k1"]},
+    "mixed": {"kind": "student", "sources": ["teacher", "base"], "shortest": True},
+    "matched": {"kind": "student", "sources": ["teacher"], "rows": "baseline", "hint_seen": "drop"},
+    "unstripped": {"kind": "student", "sources": ["teacher"], "strip": False},
+}
+
+
+def test_a_study_names_arms_of_its_own():
+    config = study(arm=OWN, arms=["base", "teacher", "baseline", "distill", *OWN], retriever={"k": 5})
+    plan = plan_stages(config)
+    assert list(plan.train_rollouts) == ["base", "teacher", "k1"]
+    k1, teacher = plan.evaluations["k1", 0].config, plan.evaluations["teacher", 0].config
+    assert {key for key in k1 if k1[key] != teacher[key]} == {"arm", "retriever"}
+    assert k1["retriever"] == teacher["retriever"] | {"k": 1} and teacher["retriever"]["k"] == 5
+    assert plan.train_rollouts["k1"].config["retriever"] == k1["retriever"]
+    hinted = plan.evaluations["distill_hinted", 0]
+    assert hinted.inputs["adapter"] == plan.fits["distill", 0] and "bank" in hinted.inputs
+    assert [stage.name for stage in plan.datasets["mixed"].inputs.values()] == ["train-teacher", "train-base"]
+    assert plan.datasets["mixed"].config["selection"] == {"shortest": True}
+    assert plan.datasets["matched"].inputs["as_many_as"] == plan.datasets["baseline"]
+    assert plan.datasets["unstripped"].config["selection"] == {"strip": False}
+    keys = [stage.key for stage in plan.datasets.values()]
+    assert len({*keys}) == len(keys) == 6
+    stages, seen = plan.stages, set()
+    for stage in stages:
+        assert {source.key for source in stage.inputs.values()} <= seen, stage.name
+        seen.add(stage.key)
+
+
+def test_arms_that_do_the_same_share_their_stages_whatever_they_are_called():
+    alone = keys(study())
+    again = study(
+        arms=["base", "again", "pupil"],
+        arm={"again": {"kind": "hinted"}, "pupil": {"kind": "student", "sources": ["again"]}},
+    )
+    same = keys(again)
+    assert same["eval-again-s0"] == alone["eval-teacher-s0"]
+    assert same["eval-pupil-s0"] == alone["eval-distill-s0"]
+    one = study(arms=["base", "x"], arm={"x": {"kind": "hinted", "retriever": {"k": 1}}})
+    other = study(arms=["base", "y"], arm={"y": {"kind": "hinted"}}, retriever={"k": 1})
+    assert keys(one)["eval-x-s0"] != keys(other)["eval-y-s0"]  # y is what that study calls its teacher
+    assert (
+        keys(other)["eval-y-s0"]
+        == keys(study(arms=["base", "teacher"], retriever={"k": 1}))["eval-teacher-s0"]
+    )
+
+
+def test_a_students_evaluations_stand_together_so_that_weights_are_swapped_once():
+    config = study(arm=OWN, arms=["base", *OWN, "distill", "baseline", "teacher"])
+    names = [stage.name for stage in plan_stages(config).stages if stage.name.startswith("eval-")]
+    players = [name for name in names if name.startswith("eval-distill")]
+    assert names.index(players[1]) == names.index(players[0]) + 1
+
+
 def test_tasks_are_balanced_over_kinds_and_do_not_depend_on_the_order_of_the_listing():
     tasks = list_tasks(ScriptedConfig(num_tasks=100), "train")
     chosen = balanced(tasks, 12, "train")
@@ -87,6 +145,10 @@ def test_tasks_are_balanced_over_kinds_and_do_not_depend_on_the_order_of_the_lis
 def test_more_tasks_than_there_are_is_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"asked for 5000 tasks of split 'train' but the data holds \d+"):
         choose_panel("p", 5000, "train", ScriptedConfig(num_tasks=100))
+
+
+def _own(**arm):
+    return {"arms": ["base", "baseline", "distill", "x"], "arm": {"x": arm}}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +167,17 @@ def test_more_tasks_than_there_are_is_refused_with_both_numbers():
         ({"env": {"name": "alfworld"}}, "env.games is empty and there is no .generate. table"),
         ({"model": {"kind": "openai", "model": "m"}}, "cannot serve"),
         ({"name": "Not a name"}, "pattern"),
+        ({"arms": ["base", "k1"]}, "neither built in"),
+        ({"arm": {"k1": {"kind": "hinted"}}}, "is not played"),
+        ({"arm": {"teacher": {"kind": "hinted"}}}, "give yours another name"),
+        ({"arm": {"Not ok": {"kind": "hinted"}}}, "pattern"),
+        ({"statistics": {"comparisons": [["distill", "nobody"]]}}, "'nobody', which is no arm"),
+        (_own(kind="hinted", student="teacher"), "is no student arm of the study; it has baseline, distill"),
+        (_own(kind="student", sources=["distill"]), "whose successes cannot be had"),
+        (_own(kind="student", sources=[]), "at least 1"),
+        (_own(kind="student", sources=["base"], rows="x"), "no other student arm"),
+        (_own(kind="student", sources=["base"], rows="teacher"), "no other student arm"),
+        (_own(kind="student", sources=["base"], hint_seen="drop"), "nobody among its sources"),
     ],
 )
 def test_settings_that_make_no_study_are_refused(changes, message):
