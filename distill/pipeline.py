@@ -1,14 +1,20 @@
-"""Run a study, or say what running it would do."""
+"""Run a study or a grid of them, or say what running it would do."""
 
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from distill.ablation import Ablation
 from distill.atomic import write_atomically
 from distill.config import StudyConfig
 from distill.stages import StageStatus, StageStore, content_hash, run_stages
 from distill.study import StudyPlan, plan_stages
+
+if TYPE_CHECKING:
+    from distill.runners import FleetHolder
 
 log = logging.getLogger(__name__)
 
@@ -21,17 +27,36 @@ def run_study(
     Studies `beside` it are run as well, each in its own folder, and stand on its page. Stages' folders live in `out/store` and are shared
     by all studies of `out`. May be killed and called again at any moment.
     """
-    for other in beside:
-        run_study(other, out, address=address)
     store = StageStore(out / "store")
-    plan = plan_stages(config)
-    run_dir = out / config.name
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _write_run(run_dir, config, plan, store)
-    if not all(store.is_done(stage) for stage in plan.stages):
-        _run_owed(config, plan, store, address)
-    _write_report(run_dir, config, plan, store, [(other, plan_stages(other)) for other in beside])
-    return run_dir
+    planned = [(study, plan_stages(study)) for study in (*beside, config)]
+    with _Workplace(planned, store, address) as workplace:
+        for study, plan in planned[:-1]:
+            workplace.run(study, plan, out)
+            _write_report(out / study.name, study, plan, store)
+        workplace.run(*planned[-1], out)
+    _write_report(out / config.name, *planned[-1], store, planned[:-1])
+    return out / config.name
+
+
+def run_ablation(ablation: Ablation, out: Path, *, address: str | None = None) -> Path:
+    """Do what is owed of every cell on one cluster, one engine fleet a model; returns the folder of the joint report, `out/<name>`.
+
+    Each cell is a study of its own as well, with its folder and its report.
+    """
+    from distill.ablation_report import write_ablation_report
+
+    store = StageStore(out / "store")
+    planned = [(cell.config, plan_stages(cell.config)) for cell in ablation.cells]
+    with _Workplace(planned, store, address) as workplace:
+        for config, plan in planned:
+            workplace.run(config, plan, out)
+            _write_report(out / config.name, config, plan, store)
+    made_from = _made_from(planned)
+    report = out / ablation.name / "report"
+    if not _is_up_to_date(report, made_from):
+        write_ablation_report(ablation, [plan for _, plan in planned], store, report)
+        write_atomically(report / "made_from", made_from + "\n")
+    return out / ablation.name
 
 
 def plan_study(config: StudyConfig, out: Path) -> list[StageStatus]:
@@ -40,17 +65,38 @@ def plan_study(config: StudyConfig, out: Path) -> list[StageStatus]:
     return [store.status(stage) for stage in plan_stages(config).stages]
 
 
-def _run_owed(config: StudyConfig, plan: StudyPlan, store: StageStore, address: str | None) -> None:
-    # Imported here: a fully cached study and `plan` need neither ray nor vllm.
-    from distill.cluster import ray_cluster
-    from distill.runners import StudyRunners
+class _Workplace:
+    """One Ray cluster and one holder of engines for several studies, started when the first of them owes something."""
 
-    with ray_cluster(_logical_cpus(config), address):
-        runners = StudyRunners(config, store)
-        try:
-            run_stages(plan.stages, store, runners.runners, runners.together)
-        finally:
-            runners.close()
+    def __init__(
+        self, planned: Sequence[tuple[StudyConfig, StudyPlan]], store: StageStore, address: str | None
+    ):
+        self._store, self._address = store, address
+        self._num_cpus = max(_logical_cpus(config) for config, _ in planned)
+        self._open = ExitStack()
+        self._fleets: FleetHolder | None = None
+
+    def run(self, config: StudyConfig, plan: StudyPlan, out: Path) -> None:
+        """Do what is owed of one study."""
+        _write_run(out / config.name, config, plan, self._store)
+        if all(self._store.is_done(stage) for stage in plan.stages):
+            return
+        # Imported here: a fully cached study and `plan` need neither ray nor vllm.
+        from distill.cluster import ray_cluster
+        from distill.runners import FleetHolder, StudyRunners
+
+        if self._fleets is None:
+            self._open.enter_context(ray_cluster(self._num_cpus, self._address))
+            self._fleets = FleetHolder()
+            self._open.callback(self._fleets.close)
+        runners = StudyRunners(config, self._store, self._fleets)
+        run_stages(plan.stages, self._store, runners.runners, runners.together)
+
+    def __enter__(self) -> "_Workplace":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
 
 def _logical_cpus(config: StudyConfig) -> int:
@@ -60,6 +106,7 @@ def _logical_cpus(config: StudyConfig) -> int:
 
 
 def _write_run(run_dir: Path, config: StudyConfig, plan: StudyPlan, store: StageStore) -> None:
+    run_dir.mkdir(parents=True, exist_ok=True)
     resolved = config.model_dump(mode="json")
     document = {
         "config": resolved,
@@ -75,21 +122,28 @@ def _write_report(
     config: StudyConfig,
     plan: StudyPlan,
     store: StageStore,
-    beside: Sequence[tuple[StudyConfig, StudyPlan]],
+    beside: Sequence[tuple[StudyConfig, StudyPlan]] = (),
 ) -> None:
     """Unless it was made from the very same stages and settings before."""
-    from distill.study_report import REPORT_VERSION, write_study_report
+    from distill.study_report import write_study_report
 
-    made_from = content_hash(
-        [REPORT_VERSION]
-        + [
-            [study.model_dump(mode="json"), [stage.key for stage in stages.stages]]
-            for study, stages in ((config, plan), *beside)
-        ]
-    )
-    mark = run_dir / "report" / "made_from"
+    made_from = _made_from([(config, plan), *beside])
+    report = run_dir / "report"
+    if not _is_up_to_date(report, made_from):
+        write_study_report(config, plan, store, report, beside)
+        write_atomically(report / "made_from", made_from + "\n")
+
+
+def _made_from(studies: Sequence[tuple[StudyConfig, StudyPlan]]) -> str:
+    from distill.study_report import REPORT_VERSION
+
+    parts = [[study.model_dump(mode="json"), [stage.key for stage in plan.stages]] for study, plan in studies]
+    return content_hash([REPORT_VERSION, *parts])
+
+
+def _is_up_to_date(report: Path, made_from: str) -> bool:
+    mark = report / "made_from"
     if mark.exists() and mark.read_text().strip() == made_from:
-        log.info("the report is up to date: %s", run_dir / "report")
-        return
-    write_study_report(config, plan, store, run_dir / "report", beside)
-    write_atomically(mark, made_from + "\n")
+        log.info("the report is up to date: %s", report)
+        return True
+    return False

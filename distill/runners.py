@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from actors.config import ModelConfig, RolloutConfig
 from actors.episode import EpisodeSpec
 from actors.rollout import Fleet, RolloutSettings, RolloutSummary, rollout
 from actors.store import TRAJECTORIES
@@ -28,13 +29,37 @@ log = logging.getLogger(__name__)
 DATA = "data"
 
 
-class StudyRunners:
-    """The stages' code for one study. Holds the fleet, started on first use and shared by every rollout."""
+class FleetHolder:
+    """The engines that run at the moment, started on first use and kept until another model is asked for."""
 
-    def __init__(self, config: StudyConfig, store: StageStore):
+    def __init__(self) -> None:
+        self._fleet: Fleet | None = None
+        self._of: tuple[ModelConfig, RolloutConfig] | None = None
+
+    def fleet(self, model: ModelConfig, rollout: RolloutConfig) -> Fleet:
+        if self._fleet is None or self._of != (model, rollout):
+            self.close()
+            self._fleet, self._of = Fleet(model, rollout), (model, rollout)
+        return self._fleet
+
+    def free_gpus(self) -> None:
+        """Stop engines that hold a GPU's memory; one on CPU costs less idle than started again."""
+        if self._fleet is not None and any(info.device != "cpu" for info in self._fleet.infos.values()):
+            self.close()
+
+    def close(self) -> None:
+        if self._fleet is not None:
+            self._fleet.close()
+            self._fleet = None
+
+
+class StudyRunners:
+    """The stages' code for one study."""
+
+    def __init__(self, config: StudyConfig, store: StageStore, fleets: FleetHolder):
         self.config = config
         self.store = store
-        self._fleet: Fleet | None = None
+        self._fleets = fleets
 
     @property
     def runners(self) -> Mapping[str, Callable[[Stage, Path, StageStore], Mapping[str, Any]]]:
@@ -45,11 +70,6 @@ class StudyRunners:
         self,
     ) -> Mapping[str, Callable[[Sequence[tuple[Stage, Path]], StageStore], Sequence[Mapping[str, Any]]]]:
         return {"fit": self.fit}
-
-    def close(self) -> None:
-        if self._fleet is not None:
-            self._fleet.close()
-            self._fleet = None
 
     def tasks(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
         """What is played where the study makes it, and both panels."""
@@ -124,9 +144,7 @@ class StudyRunners:
         )
 
     def fleet(self) -> Fleet:
-        if self._fleet is None:
-            self._fleet = Fleet(self.config.model, self.config.rollout)
-        return self._fleet
+        return self._fleets.fleet(self.config.model, self.config.rollout)
 
     def _retrieve(
         self, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]
@@ -195,9 +213,7 @@ class StudyRunners:
         from actors.models import resolve_model
         from train.fit import FitJob, fit_many
 
-        if self._fleet is not None and any(info.device != "cpu" for info in self._fleet.infos.values()):
-            # The GPUs' memory is the trainer's now; an idle engine on CPU costs less than starting it again.
-            self.close()
+        self._fleets.free_gpus()
         jobs = [
             FitJob(
                 name=folder.name,

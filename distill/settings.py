@@ -23,10 +23,12 @@ Model = TypeVar("Model", bound=BaseModel)
 Keys = tuple[str | int, ...]
 
 __all__ = [
+    "Override",
     "SettingsError",
     "config_hash",
     "load_settings",
     "parse_override",
+    "read_layer",
     "to_json",
     "to_toml",
     "write_settings",
@@ -40,23 +42,34 @@ class Override:
     keys: tuple[str, ...]
     value: Any
     raw: str
+    by: str = "--set"
+    """Who asks for it, for messages."""
 
     @property
     def source(self) -> str:
-        return f"--set {'.'.join(self.keys)}={self.raw}"
+        return f"{self.by} {'.'.join(self.keys)}={self.raw}"
 
 
-def load_settings(path: Path | str, overrides: Sequence[str], model_class: type[Model]) -> Model:
-    """The file's settings, on top of those it extends, below `overrides`; raises `SettingsError`."""
+def load_settings(
+    path: Path | str,
+    overrides: Sequence[str | Override],
+    model_class: type[Model],
+    *,
+    extends: Path | None = None,
+) -> Model:
+    """The file's settings, on top of those it extends, below `overrides`; raises `SettingsError`.
+
+    `extends` puts the file on top of another than the one it names, if it names any.
+    """
     path = Path(path)
     settings: dict[str, Any] = {}
     origins: dict[Keys, str] = {}
-    for file, layer in _layers(path, ()):
+    for file, layer in _layers(path, (), extends):
         for name in layer.pop("unset", []):
             _unset(settings, name, file)
         _merge(settings, layer, model_class)
         origins.update({keys: str(file) for keys in _leaves(layer)})
-    typed = [parse_override(text) for text in overrides]
+    typed = [parse_override(text) if isinstance(text, str) else text for text in overrides]
     # A choice of union member empties its table, so it comes before what was set inside.
     for override in sorted(typed, key=lambda o: not _chooses_member(o.keys, model_class)):
         _assign(settings, override, override.value, model_class)
@@ -100,21 +113,26 @@ def write_settings(model: BaseModel, path: Path) -> str:
     return config_hash(model)
 
 
-def _layers(path: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _layers(
+    path: Path, above: tuple[Path, ...], extends: Path | None = None
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The chain of `extends`, the outermost base first."""
     if path.resolve() in [p.resolve() for p in above]:
         chain = " -> ".join(str(p) for p in (*above, path))
         raise SettingsError(f"extends goes round in a circle: {chain}; remove one of them")
-    layer = _read(path, above[-1] if above else None)
+    layer = read_layer(path, above[-1] if above else None)
     base = layer.pop("extends", None)
-    if base is not None:
+    if extends is not None:
+        yield from _layers(extends, (*above, path))
+    elif base is not None:
         if not isinstance(base, str):
             raise SettingsError(f"{path}: extends wants the path of one file, not {base!r}")
         yield from _layers(path.parent / base, (*above, path))
     yield path, layer
 
 
-def _read(path: Path, named_by: Path | None) -> dict[str, Any]:
+def read_layer(path: Path, named_by: Path | None = None) -> dict[str, Any]:
+    """One file as it stands, without what it extends; `named_by`: the file that names it."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

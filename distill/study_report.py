@@ -51,7 +51,7 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         comparisons=comparisons_of(config),
         meta={name: {"about": in_words(arm)} for name, arm in config.arm.items()},
         training=[_training_row(arm, seed, stage, plan, store) for (arm, seed), stage in plan.fits.items()],
-        versions=_versions(),
+        versions=package_versions(),
         determinism=determinism_class(config.model, config.sampling.eval),
         ledger=_ledger(plan, store),
         resamples=config.statistics.resamples,
@@ -135,7 +135,7 @@ def _ledger(plan: StudyPlan, store: StageStore) -> Mapping[str, Any]:
     return ledger
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     found = {"offbook": VERSION, "python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -99,6 +99,46 @@ def test_a_study_runs_reports_and_is_cached(tmp_path):
     assert {stage["state"] for stage in plan["stages"]} == {"cached"}
 
 
+GRID = """
+extends = "study.toml"
+name = "sweep"
+arms = ["base", "teacher", "guarded"]
+
+[arm.guarded]
+kind = "hinted"
+retriever = { name = "guard" }
+
+[grid]
+k = { key = "retriever.k", values = [1, 3] }
+"""
+
+
+@pytest.mark.ray
+def test_a_grid_runs_on_one_cluster_shares_its_stages_and_can_be_widened(tmp_path):
+    (tmp_path / "study.toml").write_text(SCRIPTED.format(latency=0))
+    (tmp_path / "grid.toml").write_text(GRID)
+    planned = json.loads(offbook("ablate", "grid.toml", "--plan", "--json", cwd=tmp_path).stdout)
+    assert [cell["shared"] > 0 for cell in planned["cells"]] == [False, True]
+    done = offbook("ablate", "grid.toml", cwd=tmp_path)
+    assert done.stderr.count("ray is up") == 1
+    report = tmp_path / "runs/sweep/report"
+    results = json.loads((report / "results.json").read_text())
+    # The guard's block says the same under every k, but the study of k = 3 is another setting: it is played for what it is.
+    assert {arm["name"]: arm["n"] for arm in results["arms"]} == dict.fromkeys(
+        ("base", "teacher [k1]", "teacher [k3]", "guarded [k1]", "guarded [k3]"), 30
+    )
+    assert ("teacher [k3]", "teacher [k1]") in {(row["a"], row["b"]) for row in results["comparisons"]}
+    assert "guarded [k3]" in (report / "report.html").read_text()
+    assert (tmp_path / "runs/sweep.k3/report/report.html").is_file()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/store/*/manifest.json")}
+    offbook("ablate", "grid.toml", "--set", "grid.k.values=[1, 3, 5]", cwd=tmp_path)
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+    wider = json.loads((report / "results.json").read_text())
+    assert "teacher [k5]" in {arm["name"] for arm in wider["arms"]}
+    refused = offbook("run", "grid.toml", cwd=tmp_path, check=False)
+    assert refused.returncode == 2 and "offbook ablate grid.toml" in refused.stderr
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_kill_9_at_any_moment_changes_no_episode(tmp_path):

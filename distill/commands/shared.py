@@ -66,10 +66,14 @@ def load_study(args: argparse.Namespace) -> "StudyConfig":
 
 
 def load_study_at(name: str, overrides: Sequence[str] = ()) -> "StudyConfig":
+    from distill.ablation import is_grid
     from distill.config import StudyConfig
     from distill.settings import load_settings
 
-    return load_settings(study_path(name), overrides, StudyConfig)
+    path = study_path(name)
+    if is_grid(path):
+        raise ValueError(f"{path} is a grid of studies; run it with `offbook ablate {name}`")
+    return load_settings(path, overrides, StudyConfig)
 
 
 def load_beside(config: "StudyConfig", name: str) -> "list[StudyConfig]":

@@ -12,7 +12,7 @@ from actors.store import TRAJECTORIES
 from actors.trajectory import TRAJECTORY_SCHEMA, to_row
 from distill.config import StudyConfig
 from distill.hints.writer import BudgetReachedError
-from distill.runners import StudyRunners
+from distill.runners import FleetHolder, StudyRunners
 from distill.stages import StageStore, run_stages
 from distill.study import plan_stages
 from envs.panel import Panel
@@ -69,7 +69,7 @@ def run(server, trajectory_of, tmp_path):
             }
         )
         plan, store = plan_stages(config), StageStore(tmp_path / "store")
-        runners = StudyRunners(config, store)
+        runners = StudyRunners(config, store, FleetHolder())
         stages = [plan.tasks, plan.train_rollouts["base"], plan.hints]
         run_stages(stages, store, {**runners.runners, "rollout": rollout})
         return store.manifest(plan.hints)
