@@ -3,12 +3,14 @@
 import argparse
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from distill.commands import EXIT_OK
 from distill.commands.shared import Verbs, add_json, add_out, add_study, add_verb, load_beside, load_study
 
 if TYPE_CHECKING:
+    from distill.config import StudyConfig
     from distill.stages import StageStatus
 
 _STYLES = {"cached": "green", "partial": "yellow", "to do": "cyan"}
@@ -21,10 +23,27 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     add_study(parser)
     add_out(parser)
     add_json(parser)
+    parser.add_argument(
+        "--pilot",
+        metavar="RUN_DIR",
+        type=Path,
+        help="a finished run of the same study with fewer tasks: say what the owed stages will take, judged by it",
+    )
+    parser.add_argument(
+        "--usd-per-gpu-hour",
+        metavar="USD",
+        type=float,
+        help="with --pilot: what a GPU costs you, for a sum in dollars",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     config = load_study(args)
+    if args.pilot is not None:
+        _forecast(config, args)
+        return EXIT_OK
+    if args.usd_per_gpu_hour is not None:
+        raise ValueError("--usd-per-gpu-hour needs --pilot RUN_DIR: hours are judged by a finished pilot")
     from distill.pipeline import plan_study
 
     planned = {
@@ -57,3 +76,62 @@ def _print(stages: "list[StageStatus]", title: str) -> None:
     out.print(table(("stage", "key", "state", "note"), rows_text))
     counts = Counter(s.state for s in stages)
     out.print(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+def _forecast(config: "StudyConfig", args: argparse.Namespace) -> None:
+    from distill.commands.terminal import console, table
+    from distill.forecast import Pilot, forecast
+    from distill.stages import StageStore
+    from distill.study import plan_stages
+
+    pilot = Pilot.load(args.pilot)
+    owed = forecast(config, plan_stages(config), StageStore(args.out / "store"), pilot)
+    total: dict[str, Any] = {
+        "episodes": round(sum(f.episodes for f in owed)),
+        "prompt_tokens": round(sum(f.prompt_tokens for f in owed)),
+        "completion_tokens": round(sum(f.completion_tokens for f in owed)),
+        "hours": sum(f.hours for f in owed),
+        "gpu_hours": sum(f.gpu_hours for f in owed),
+    }
+    if args.usd_per_gpu_hour is not None:
+        total["usd"] = total["gpu_hours"] * args.usd_per_gpu_hour
+    if args.json:
+        stages = [
+            {
+                "name": f.name,
+                "episodes": round(f.episodes),
+                "prompt_tokens": round(f.prompt_tokens),
+                "completion_tokens": round(f.completion_tokens),
+                "hours": f.hours,
+                "gpu_hours": f.gpu_hours,
+            }
+            for f in owed
+        ]
+        print(
+            json.dumps(
+                {"study": config.name, "pilot": pilot.name, "stages": stages, "total": total}, indent=1
+            )
+        )
+        return
+    out = console()
+    headings = ("stage", "episodes", "prompt tokens", "written", "hours", "GPU hours")
+    rows = [(f.name, f.episodes, f.prompt_tokens, f.completion_tokens, f.hours, f.gpu_hours) for f in owed]
+    rows.append(("in all", *(total[key] for key in list(total)[:5])))
+    out.print(
+        table(
+            headings,
+            [
+                [
+                    (name, ""),
+                    *((f"{n:,.0f}", "") for n in counts),
+                    *((f"{h:.2f}", "") for h in (hours, gpu_hours)),
+                ]
+                for name, *counts, hours, gpu_hours in rows
+            ],
+        )
+    )
+    if "usd" in total and total["gpu_hours"]:
+        out.print(f"{total['usd']:,.2f} USD at {args.usd_per_gpu_hour:g} a GPU hour")
+    elif "usd" in total:
+        out.print("no USD: no stage of this study asks for a GPU")
+    out.print(f"judged by the pilot {pilot.name}; what is cached costs nothing and is not listed")
