@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from distill.ablation import Ablation
 from distill.atomic import write_atomically
+from distill.attribution_run import attribution_stage
 from distill.config import StudyConfig
-from distill.stages import StageStatus, StageStore, content_hash, run_stages
+from distill.stages import Stage, StageStatus, StageStore, content_hash, run_stages
 from distill.study import StudyPlan, plan_stages
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ def run_ablation(ablation: Ablation, out: Path, *, address: str | None = None) -
     return out / ablation.name
 
 
+def run_attribution(
+    config: StudyConfig, out: Path, arm: str, *, num_flips: int | None = None, address: str | None = None
+) -> Path:
+    """Play an arm's wins over base again with every part of their hints; returns the folder that holds `attribution.json`.
+
+    Raises `StageError` where the study's own episodes are not there yet.
+    """
+    store, plan = StageStore(out / "store"), plan_stages(config)
+    stage = attribution_stage(config, plan, arm, num_flips)
+    for source in stage.inputs.values():
+        store.manifest(source)
+    with _Workplace([(config, plan)], store, address) as workplace:
+        workplace.run_stages(config, [stage])
+    return store.folder(stage)
+
+
 def plan_study(config: StudyConfig, out: Path) -> list[StageStatus]:
     """Every stage with what is there of it already."""
     store = StageStore(out / "store")
@@ -79,7 +96,10 @@ class _Workplace:
     def run(self, config: StudyConfig, plan: StudyPlan, out: Path) -> None:
         """Do what is owed of one study."""
         _write_run(out / config.name, config, plan, self._store)
-        if all(self._store.is_done(stage) for stage in plan.stages):
+        self.run_stages(config, plan.stages)
+
+    def run_stages(self, config: StudyConfig, stages: Sequence[Stage]) -> None:
+        if all(self._store.is_done(stage) for stage in stages):
             return
         # Imported here: a fully cached study and `plan` need neither ray nor vllm.
         from distill.cluster import ray_cluster
@@ -90,7 +110,7 @@ class _Workplace:
             self._fleets = FleetHolder()
             self._open.callback(self._fleets.close)
         runners = StudyRunners(config, self._store, self._fleets)
-        run_stages(plan.stages, self._store, runners.runners, runners.together)
+        run_stages(stages, self._store, runners.runners, runners.together)
 
     def __enter__(self) -> "_Workplace":
         return self

@@ -12,6 +12,7 @@ from actors.episode import EpisodeSpec
 from actors.rollout import Fleet, RolloutSettings, RolloutSummary, rollout
 from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
+from distill.attribution_run import conclude, flips_of, specs_of
 from distill.config import StudyConfig
 from distill.hints.bank import Bank
 from distill.hints.config import RetrieverConfig
@@ -63,7 +64,13 @@ class StudyRunners:
 
     @property
     def runners(self) -> Mapping[str, Callable[[Stage, Path, StageStore], Mapping[str, Any]]]:
-        return {"tasks": self.tasks, "rollout": self.rollout, "hints": self.hints, "dataset": self.dataset}
+        return {
+            "tasks": self.tasks,
+            "rollout": self.rollout,
+            "hints": self.hints,
+            "dataset": self.dataset,
+            "attribution": self.attribution,
+        }
 
     @property
     def together(
@@ -206,6 +213,19 @@ class StudyRunners:
             "rows": summary.num_rows,
             "tokens": summary.num_tokens,
             "loss_tokens": summary.num_loss_tokens,
+        }
+
+    def attribution(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
+        """Flips of one arm played again with every part of their hints."""
+        flips = flips_of(stage, store)
+        settings = self._settings(self._env(store.folder(stage.inputs["tasks"])), "test")
+        summary = rollout(specs_of(flips), settings, folder, fleet=self.fleet())
+        found = conclude(flips, read_trajectories(folder), folder)
+        return {
+            "flips": len(flips),
+            "unstable": found.num_unstable,
+            "episodes": summary.episodes,
+            "hints": len(found.hints),
         }
 
     def fit(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:

@@ -97,6 +97,12 @@ def test_a_study_runs_reports_and_is_cached(tmp_path):
     assert time.monotonic() - began < 20
     plan = json.loads(offbook("plan", "study.toml", "--json", cwd=tmp_path).stdout)
     assert {stage["state"] for stage in plan["stages"]} == {"cached"}
+    told = json.loads(offbook("attribute", "runs/scripted", "--flips", "4", "--json", cwd=tmp_path).stdout)
+    # A scripted flip repeats, and the shares of each episode's hints add up to its one win.
+    assert (told["num_flips"], told["num_unstable"], told["num_broken"]) == (4, 0, 0)
+    assert sum(hint["shapley"] * hint["num_flips"] for hint in told["hints"]) == pytest.approx(4)
+    refused = offbook("attribute", "runs/scripted", "--arm", "base", cwd=tmp_path, check=False)
+    assert refused.returncode == 2 and "it has teacher, teacher_random" in refused.stderr
 
 
 GRID = """
