@@ -9,9 +9,9 @@ from distill.pocket.build import build, print_table
 OUT = {"alfworld": Path("runs/pocket"), "webshop": Path("runs/pocket-shop")}
 MODELS = {
     "alfworld": Path(__file__).parent / "model",
-    "webshop": OUT["webshop"] / "model",
+    "webshop": Path(__file__).parent / "shop" / "model",
 }
-"""What is shipped, and what `make pocket-shop` makes."""
+"""What is shipped."""
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         type=Path,
-        help="which model to evaluate (the shipped one, or runs/pocket-shop/model)",
+        help="which model to evaluate (the shipped one)",
     )
     return parser
 

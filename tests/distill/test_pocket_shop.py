@@ -1,7 +1,9 @@
 """The pocket shopper's makings: habits, demonstrator, advice and words, in a made-up shop."""
 
+import json
 import random
 import re
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +152,28 @@ def test_unseen_purchases_share_no_product_with_the_lessons(lessons, tmp_path):
     titles = set(re.findall(r"\n(.+)\n\$", shown))
     learnt = Catalogue(lessons.folder / "shop-00")
     assert titles and not titles & {learnt.card(n)[1] for n in range(learnt.num_products)}
+
+
+MODEL = Path(__file__).parents[2] / "distill" / "pocket" / "shop" / "model"
+
+
+@pytest.mark.skipif(
+    not (MODEL / "model.safetensors").is_file(),
+    reason="the shipped shopper's weights are missing; make them with `make pocket-shop`",
+)
+def test_the_shipped_shopper_is_small_complete_and_gains_by_advice(tmp_path):
+    pytest.importorskip("torch")
+    from distill.pocket.evaluate import evaluate
+    from distill.pocket.shop.lessons import course
+
+    assert sum(f.stat().st_size for f in MODEL.iterdir()) < 25e6
+    config = json.loads((MODEL / "config.json").read_text())
+    assert config["architectures"] == ["Qwen2ForCausalLM"] and (MODEL / "README.md").is_file()
+    # What the card says of these weights, with room for the draw of 120 purchases.
+    purchases = [*unseen(tmp_path, 77, 120)]
+    base, fitting, idle = (
+        evaluate(MODEL, course(), purchases, arm, max_steps=15) for arm in ("base", "fitting", "idle")
+    )
+    assert 10 <= base.successes <= 40
+    assert fitting.successes >= base.successes + 5
+    assert abs(idle.successes - base.successes) <= 10
