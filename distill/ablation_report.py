@@ -10,7 +10,9 @@ from pathlib import Path
 from actors.store import TRAJECTORIES
 from distill.ablation import Ablation, Cell
 from distill.arms import REROLL, in_words
+from distill.episode_columns import EpisodeSource
 from distill.report.build import build_report
+from distill.report.episodes import write_browser
 from distill.report.inputs import ReportInputs, collect_inputs
 from distill.report.words import ARM_WORDS
 from distill.results import build_results
@@ -43,10 +45,22 @@ def write_ablation_report(
     groups: dict[str, list[int]] = {}
     for position, panel in enumerate(panels):
         groups.setdefault(panel.sha256, []).append(position)
-    pages = [
-        _page(ablation, plans, positions, panels[positions[0]], store, alone=len(groups) == 1)
-        for positions in groups.values()
-    ]
+    pages = []
+    for number, positions in enumerate(groups.values()):
+        cells = [ablation.cells[position] for position in positions]
+        columns = columns_of(cells, [plans[position] for position in positions])
+        episodes = {
+            column.name: [store.folder(stage) / TRAJECTORIES for stage in column.evaluations]
+            for column in columns
+        }
+        panel = panels[positions[0]]
+        title = ablation.name if len(groups) == 1 else f"{ablation.name} ({panel.name})"
+        # Browsers of several panels would write over one another's files.
+        folder = f"panel-{number}" if number else "."
+        browser = write_browser(episodes, out_dir / folder, title=title)
+        pages.append(
+            _page(title, ablation, cells, columns, panel, episodes, str(browser.relative_to(out_dir)))
+        )
     build_report(pages[0], out_dir, beside=pages[1:])
 
 
@@ -132,25 +146,20 @@ def _about(cell: Cell, arm: str) -> str:
 
 
 def _page(
+    title: str,
     ablation: Ablation,
-    plans: Sequence[StudyPlan],
-    positions: Sequence[int],
+    cells: Sequence[Cell],
+    columns: Sequence[Column],
     panel: Panel,
-    store: StageStore,
-    *,
-    alone: bool,
+    episodes: Mapping[str, list[Path]],
+    browser: str,
 ) -> ReportInputs:
-    cells = [ablation.cells[position] for position in positions]
-    columns = columns_of(cells, [plans[position] for position in positions])
-    episodes = {
-        column.name: [store.folder(stage) / TRAJECTORIES for stage in column.evaluations]
-        for column in columns
-    }
     config = cells[0].config
+    arms: dict[str, EpisodeSource] = dict(episodes)
     results = build_results(
-        ablation.name if alone else f"{ablation.name} ({panel.name})",
+        title,
         panel,
-        episodes,
+        arms,
         meta={column.name: {"about": column.about} for column in columns},
         comparisons=comparisons_between(cells, columns),
         versions=package_versions(),
@@ -160,4 +169,4 @@ def _page(
             f"{len(cells)} cells of the axes {', '.join(ablation.axes)}; each has a report of its own",
         ],
     )
-    return collect_inputs(results, panel, episodes, honesty=ablation.note.strip())
+    return collect_inputs(results, panel, arms, honesty=ablation.note.strip(), browser=browser)

