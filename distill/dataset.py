@@ -20,16 +20,17 @@ from actors.agents.base import Agent
 from actors.config import AgentConfig
 from actors.trajectory import TRAJECTORY_SCHEMA, Trajectory, from_row
 from distill.audit import LeakAuditor, LeakError, leak_message
-from distill.dataset_card import DatasetSummary, Tally, write_card
+from distill.config import LeakPolicy
+from distill.dataset_card import DatasetSummary, Sample, Tally, write_card
+from distill.rewrite import rewrite
 from distill.strip import RowFilter, hint_block_lines, strip, why_left_out
 from train.errors import MaskError, RowTooLongError
 from train.schema import SFT_SCHEMA, TOKENS_SCHEMA
-from train.tokenize import IGNORED, prove_mask, to_tokens_row
+from train.tokenize import IGNORED, loss_by_role, prove_mask, to_tokens_row
 
 log = logging.getLogger(__name__)
 
 ROWS, TOKENS = "rows.parquet", "tokens.parquet"
-LeakPolicy = Literal["fail", "drop"]
 
 _ROWS_PER_GROUP = 1_000
 _ROWS_PER_BATCH = 250
@@ -38,6 +39,9 @@ _ROWS_PER_BLOCK = 2_000
 _BLOCK_BYTES = 32_000_000
 """Of input, for one task, whichever is reached first: small inputs are one task, since a task more costs more than it saves. Bytes alone say
 little, since episodes compress to a thirtieth and to a fifth alike."""
+_ROLES_EVERY = 8
+"""Of so many rows one is read a second time for who says what is under loss."""
+_SAMPLES = 2
 _ORDER = ["task_id", "seed", "trajectory_id"]
 _DONE = pa.schema(
     [
@@ -48,6 +52,11 @@ _DONE = pa.schema(
         ("left_out", pa.string()),  # why; null for a row
         ("broken", pa.string()),  # a mask that could not be proven
         ("leaks", pa.list_(pa.struct([("check", pa.string()), ("message", pa.string())]))),
+        ("rewritten", pa.list_(pa.string())),  # leaks that were taken out, as messages
+        (
+            "loss_by_role",
+            pa.list_(pa.struct([("role", pa.string()), ("tokens", pa.int32())])),
+        ),  # null: not looked up
         ("num_prompt_tokens", pa.int32()),  # up to the first reply
         ("num_hints", pa.int32()),
         ("messages", SFT_SCHEMA.field("messages").type),
@@ -81,7 +90,7 @@ def build_dataset(
 
     `trajectories` are Parquet files or folders of them; several stages are joined and an episode that comes twice is taken once. Rows are in
     the order of (task, seed, trajectory). Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
-    `on_leak` is "drop", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "skip", and `MaskError` on a mask that cannot be proven.
+    `on_leak` is "drop" or "rewrite", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "skip", and `MaskError` on a mask that cannot be proven.
     """
     files = _files(trajectories)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -95,9 +104,11 @@ def build_dataset(
         max_length=max_length,
         filters=filters.model_dump(),
     )
+    shown: list[dict[str, Any]] = []
     with _parts(out_dir) as (rows, tokens):
-        for batch in _stream(files, player, auditor, model_path, max_length, filters):
+        for batch in _stream(files, player, auditor, model_path, max_length, filters, on_leak):
             kept = [row for row in batch.to_pylist() if tally.add(row)]
+            shown += kept[: _SAMPLES - len(shown)]
             _raise_on_first_problem(tally)
             if too_long == "error":
                 _raise_on_too_long(tally, max_length)
@@ -115,6 +126,7 @@ def build_dataset(
         sources=files,
         agent=player.name,
         model_path=model_path,
+        samples=[_sample(row, _tokenizer(model_path)) for row in shown],
     )
     log.info(
         "dataset %s: %d rows, %d tokens, %d of them with loss",
@@ -133,6 +145,7 @@ def make_row(
     tokenizer: Any,
     max_length: int | None,
     filters: RowFilter,
+    on_leak: LeakPolicy = "fail",
 ) -> dict[str, Any]:
     """One row of the pipeline from a row of `TRAJECTORY_SCHEMA`; never raises for what is wrong with the row itself."""
     trajectory = from_row(row)
@@ -147,27 +160,58 @@ def make_row(
     reason = why_left_out(trajectory, filters) or _special_token_in(trajectory.turns, tokenizer)
     if reason:
         return done | {"left_out": reason}
+    tokens, leaks = _tokens_and_leaks(trajectory, agent, auditor, tokenizer, max_length)
+    if not leaks or on_leak != "rewrite":
+        return done | tokens | {"leaks": leaks}
+    heard = "\n".join(m["content"] for m in tokens["messages"] if m["role"] != "assistant")
+    cleaned = rewrite(trajectory, auditor, agent, heard)
+    if cleaned is None or why_left_out(cleaned, filters):
+        return done | tokens | {"leaks": leaks}
+    # Audited again as a whole: what is left of a hint elsewhere still keeps the row out.
+    tokens, left = _tokens_and_leaks(cleaned, agent, auditor, tokenizer, max_length)
+    return done | tokens | {"leaks": left, "rewritten": [leak["message"] for leak in leaks]}
+
+
+def _tokens_and_leaks(
+    trajectory: Trajectory, agent: Agent, auditor: LeakAuditor, tokenizer: Any, max_length: int | None
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """The stripped episode's columns, or why there are none; and what its decoded tokens leak."""
     stripped = strip(trajectory, agent)
     try:
         tokens = to_tokens_row(stripped, tokenizer, max_length=max_length)
         spoken = prove_mask(
             tokens, tokenizer, messages=stripped["messages"], row_id=f"{trajectory.task.key} {trajectory.id}"
         )
+        if int(trajectory.id, 16) % _ROLES_EVERY == 0:
+            roles = loss_by_role(tokens, stripped["messages"], tokenizer)
+            tokens["loss_by_role"] = [{"role": role, "tokens": count} for role, count in roles.items()]
     except RowTooLongError:
-        return done | {"left_out": _too_long(max_length)}
+        return {"left_out": _too_long(max_length)}, []
     except MaskError as error:
-        return done | {"broken": str(error)}
+        return {"broken": str(error)}, []
     heard = "\n".join(m["content"] for m in stripped["messages"] if m["role"] != "assistant")
-    leaks = auditor.spoken(spoken, heard) + auditor.unspoken(
+    leaks = auditor.spoken(spoken, heard, trajectory.task.goal) + auditor.unspoken(
         tokenizer.decode(tokens["input_ids"], skip_special_tokens=False)
     )
-    messages = [{"check": leak.check, "message": leak_message(trajectory.task.key, leak)} for leak in leaks]
     first_reply = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
-    return (
-        done
-        | tokens
-        | {"messages": stripped["messages"], "leaks": messages, "num_prompt_tokens": first_reply}
-    )
+    columns = tokens | {"messages": stripped["messages"], "num_prompt_tokens": first_reply}
+    return columns, [
+        {"check": leak.check, "message": leak_message(trajectory.task.key, leak)} for leak in leaks
+    ]
+
+
+def _sample(row: dict[str, Any], tokenizer: Any) -> Sample:
+    """A row's tokens as text; those that hold parts of one letter are shown as one."""
+    pieces: list[tuple[str, bool]] = []
+    waiting: list[int] = []
+    for token, label in zip(row["input_ids"], row["labels"], strict=True):
+        waiting.append(token)
+        text = tokenizer.decode(waiting, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if text.endswith("\ufffd") and len(waiting) < 4:
+            continue
+        pieces.append((text, label != IGNORED))
+        waiting = []
+    return Sample(task_id=row["task_id"], trajectory_id=row["trajectory_id"], pieces=tuple(pieces))
 
 
 def _stream(
@@ -177,6 +221,7 @@ def _stream(
     model_path: str,
     max_length: int | None,
     filters: RowFilter,
+    on_leak: LeakPolicy,
 ) -> Iterator[pa.Table]:
     """Finished rows in order, a row group at a time; an episode that comes twice comes once."""
     import ray
@@ -189,7 +234,10 @@ def _stream(
     def make(table: pa.Table) -> pa.Table:
         tokenizer = _tokenizer(model_path)
         return _table(
-            [make_row(row, agent, auditor, tokenizer, max_length, filters) for row in table.to_pylist()],
+            [
+                make_row(row, agent, auditor, tokenizer, max_length, filters, on_leak)
+                for row in table.to_pylist()
+            ],
             _DONE,
         )
 
@@ -360,7 +408,7 @@ def _raise_on_too_long(tally: Tally, max_length: int | None) -> None:
 def _raise_on_leaks(tally: Tally) -> None:
     if tally.leaks and tally.on_leak == "fail":
         others = (
-            f" (and {tally.num_leaking - 1} rows more; on_leak='drop' leaves them out and counts them)"
+            f" (and {tally.num_leaking - 1} rows more; dataset.leaks = 'drop' leaves them out and counts them)"
             if tally.num_leaking > 1
             else ""
         )

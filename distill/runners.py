@@ -175,6 +175,7 @@ class StudyRunners:
             out_dir=folder,
             max_length=self.config.train.max_length,
             too_long=self.config.train.too_long,
+            on_leak=self.config.dataset.leaks,
         )
         return {
             "rows": summary.num_rows,
@@ -185,11 +186,14 @@ class StudyRunners:
     def fit(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
         """All owed adapters in one Ray Train job: its start costs more than a small adapter."""
         from actors.models import resolve_model
+        from distill.dataset_card import verify_card
         from train.fit import FitJob, fit_many
 
         if self._fleet is not None and any(info.device != "cpu" for info in self._fleet.infos.values()):
             # The GPUs' memory is the trainer's now; an idle engine on CPU costs less than starting it again.
             self.close()
+        for stage, _ in stages:
+            verify_card(store.folder(stage.inputs["rows"]))
         jobs = [
             FitJob(
                 name=folder.name,
