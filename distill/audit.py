@@ -154,9 +154,11 @@ class LeakAuditor:
                 yield ("told", self._entries[closest].text, " ".join(words))
 
     def _holds_told(self, leak: Leak, own: set[str]) -> bool:
-        """Whether it is still told without the words of the goal."""
+        """Whether the hint's words beyond those of the goal were told as well."""
         entry = next(e for e in self._entries if e.text == leak.hint)
-        return len((entry.stems & {stem(word) for word in leak.found.split()}) - own) >= entry.enough_told
+        beyond = entry.stems - own
+        shared = beyond & {stem(word) for word in leak.found.split()}
+        return bool(shared) and len(shared) >= _TOLD_SHARE * len(beyond)
 
     def _split(self, texts: Sequence[str], leaking: set[int | None]) -> Iterable[Leak]:
         """Hints that begin in one thought and end in the next; commands are what they are."""

