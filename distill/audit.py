@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
@@ -43,6 +44,9 @@ _TOLD_SHARE = 0.5
 _TOLD_MIN = 2
 _CONTENT_SHARE = 0.6
 """Of a hint's content words that a reply must hold before anything costly is computed."""
+
+_MOST_KNOWN = 20_000
+"""Texts that are remembered, so that memory does not grow with the number of rows."""
 
 _SLOT = re.compile(r"\{[^{}]*\}")
 _WORD = re.compile(r"[a-z0-9']+|\{[^{}]*\}")
@@ -91,6 +95,7 @@ class LeakAuditor:
         leaks: list[Leak] = []
         for turn, text in enumerate(texts, start=1):
             if text not in self._known:
+                _make_room(self._known)
                 self._known[text] = tuple(self._scan(text))
             leaks += [
                 Leak(check=check, hint=hint, found=found, turn=turn)
@@ -176,6 +181,7 @@ class LeakAuditor:
 
     def _split_between(self, first: str, second: str) -> tuple[str, str] | None:
         if (pair := (first, second)) not in self._known_pairs:
+            _make_room(self._known_pairs)
             text = f"{first} {second}"
             words = _words(text)
             squeezed = f" {' '.join(words)} "
@@ -346,6 +352,11 @@ def leak_message(task: str, leak: Leak) -> str:
         else f" (check {leak.check})"
     )
     return f'hint leak: {task} {where} still says "{leak.found}"{of_hint}; drop the trajectory or rewrite the turn'
+
+
+def _make_room(known: dict[Any, Any]) -> None:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
 
 
 def _words(text: str) -> list[str]:

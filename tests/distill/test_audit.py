@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from distill import audit
 from distill.audit import Leak, LeakAuditor, leak_message
 from distill.hints.rules import RULES, rules_for
 from distill.pocket.demonstrator import demonstrate
@@ -194,3 +195,11 @@ def test_a_hundred_thousand_rows_take_minutes_at_most():
         auditor.unspoken("\n".join(replies))
     a_row = (time.process_time() - start) / len(episodes)
     assert 100_000 * a_row < 600
+
+
+def test_what_is_remembered_does_not_grow_with_the_rows(monkeypatch):
+    monkeypatch.setattr(audit, "_MOST_KNOWN", 50)
+    auditor = LeakAuditor(hints=(HINT,))
+    for number in range(200):
+        auditor.spoken([f"think: I see the mug {number} there.", f"think: I see no mug {number} here."])
+    assert len(auditor._known) <= 50 and len(auditor._known_pairs) <= 50
