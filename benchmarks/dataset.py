@@ -194,10 +194,13 @@ def _write(file: Path, episodes: int, turns: int, leak_every: int) -> None:
     rng = random.Random(0)
     with pq.ParquetWriter(file, TRAJECTORY_SCHEMA) as writer:
         for first in range(0, episodes, 500):
+            made = [
+                (number, _trajectory(rng, number, turns))
+                for number in range(first, min(first + 500, episodes))
+            ]
             rows = [
                 to_row(_leaking(trajectory) if leak_every and number % leak_every == 0 else trajectory)
-                for number in range(first, min(first + 500, episodes))
-                if (trajectory := _trajectory(rng, number, turns))
+                for number, trajectory in made
             ]
             writer.write_table(pa.Table.from_pylist(rows, schema=TRAJECTORY_SCHEMA))
 

@@ -175,16 +175,19 @@ def _spans(text: str, messages: Sequence[Message], tokenizer: Any) -> list[tuple
 def _prove_cuts(segments: Sequence[Segment], tokenizer: Any, row_id: str) -> None:
     """A reply read by itself has the tokens that it has behind its question; what a question ends with is the letters since its last special token."""
     marks = special_tokens(tokenizer)
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for asked, said in pairwise(segments):
-        if said.has_loss:
-            cut = max((at + len(t) for t in marks if (at := asked.text.rfind(t)) >= 0), default=0)
+        cut = max((at + len(t) for t in marks if (at := asked.text.rfind(t)) >= 0), default=0)
+        if said.has_loss and cut < len(asked.text):
             pairs.append((asked.text[cut:], said.text))
-    texts = dict.fromkeys(text for tail, said in pairs for text in (tail, said, tail + said) if tail)
-    ids = dict(zip(texts, _read(list(texts), tokenizer), strict=True)) if texts else {}
-    for tail, said in pairs:
-        if tail and ids[tail] + ids[said] != ids[tail + said]:
-            raise MaskError(f"{where(row_id)}{_merged(ids[tail] + ids[said], ids[tail + said], tokenizer)}")
+    if not pairs:
+        return
+    texts = list(dict.fromkeys(text for tail, reply in pairs for text in (tail, reply, tail + reply)))
+    ids = dict(zip(texts, _read(texts, tokenizer), strict=True))
+    for tail, reply in pairs:
+        apart = ids[tail] + ids[reply]
+        if apart != ids[tail + reply]:
+            raise MaskError(f"{where(row_id)}{_merged(apart, ids[tail + reply], tokenizer)}")
 
 
 _full_proofs: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
