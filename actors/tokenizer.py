@@ -7,6 +7,8 @@ from typing import Any
 
 from actors.models import ModelError
 
+_DAY = "26 Jul 2024"
+"""For templates that tell the model what day it is: a prompt must be the same on the day of training and on that of evaluation."""
 _AS_WRITTEN = {"PreTrainedTokenizerFast", "TokenizersBackend"}
 """Classes that say: use `tokenizer.json` as it stands."""
 
@@ -30,6 +32,8 @@ def load_tokenizer(folder: str) -> Any:
         raise ModelError(
             f"the tokenizer in {folder} has no chat template; Offbook speaks to chat models only, add chat_template.jinja"
         )
+    if isinstance(tokenizer.chat_template, str) and "strftime_now" in tokenizer.chat_template:
+        tokenizer.chat_template = f"{{%- set date_string = '{_DAY}' -%}}" + tokenizer.chat_template
     return tokenizer
 
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 # In the place of this folder, where a neighbour would hide the package `alfworld`.
@@ -48,6 +48,8 @@ class Measured:
     episodes: int
     rows: int
     tokens: int
+    rewritten: int
+    """Rows that leaked, of those planted."""
     input_mb: float
     """Of the Parquet file."""
     raw_mb: float
@@ -69,6 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, action="append", help="may be given again; default: 2000")
     parser.add_argument("--turns", type=int, default=24, help="of an episode; default: %(default)s")
     parser.add_argument(
+        "--leak-every",
+        type=int,
+        default=0,
+        help="one row in so many says what a hint said and is rewritten; default: none",
+    )
+    parser.add_argument(
         "--model", default="pocket", help="whose tokenizer and chat template; default: %(default)s"
     )
     parser.add_argument("--json", action="store_true")
@@ -76,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     sizes = args.episodes or [2000]
     if args.here:
-        print(json.dumps(asdict(measure(sizes[0], args.turns, args.model))))
+        print(json.dumps(asdict(measure(sizes[0], args.turns, args.model, args.leak_every))))
         return 0
     runs = [_in_a_process_of_its_own(size, args) for size in sizes]
     report: dict[str, object] = {"runs": runs}
@@ -91,13 +99,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(episodes: int, turns: int, model: str) -> Measured:
+def measure(episodes: int, turns: int, model: str, leak_every: int = 0) -> Measured:
     from distill.cluster import ray_cluster
     from distill.dataset import build_dataset
+    from distill.dataset_card import verify_card
 
     with tempfile.TemporaryDirectory(prefix="offbook-dataset-") as scratch:
         file = Path(scratch) / TRAJECTORIES
-        _write(file, episodes, turns)
+        _write(file, episodes, turns, leak_every)
         groups = [
             pq.ParquetFile(file).metadata.row_group(n) for n in range(pq.ParquetFile(file).num_row_groups)
         ]
@@ -110,12 +119,15 @@ def measure(episodes: int, turns: int, model: str) -> Measured:
                 model_path=str(resolve_model(model)),
                 arm="distill",
                 out_dir=Path(scratch) / "out",
+                on_leak="rewrite" if leak_every else "fail",
             )
+            audit = verify_card(Path(scratch) / "out")["leak_audit"]
             seconds = time.monotonic() - began
         return Measured(
             episodes=episodes,
             rows=summary.num_rows,
             tokens=summary.num_tokens,
+            rewritten=audit["rows_rewritten"],
             input_mb=round(file.stat().st_size / 1e6, 1),
             raw_mb=round(sum(group.total_byte_size for group in groups) / 1e6, 1),
             seconds=round(seconds, 1),
@@ -178,12 +190,17 @@ def _is_ours(pid: str, parents: dict[str, str]) -> bool:
     return False
 
 
-def _write(file: Path, episodes: int, turns: int) -> None:
+def _write(file: Path, episodes: int, turns: int, leak_every: int) -> None:
     rng = random.Random(0)
     with pq.ParquetWriter(file, TRAJECTORY_SCHEMA) as writer:
         for first in range(0, episodes, 500):
+            made = [
+                (number, _trajectory(rng, number, turns))
+                for number in range(first, min(first + 500, episodes))
+            ]
             rows = [
-                to_row(_trajectory(rng, number, turns)) for number in range(first, min(first + 500, episodes))
+                to_row(_leaking(trajectory) if leak_every and number % leak_every == 0 else trajectory)
+                for number, trajectory in made
             ]
             writer.write_table(pa.Table.from_pylist(rows, schema=TRAJECTORY_SCHEMA))
 
@@ -215,6 +232,12 @@ def _trajectory(rng: random.Random, number: int, turns: int) -> Trajectory:
     )
 
 
+def _leaking(trajectory: Trajectory) -> Trajectory:
+    thought = f"I look around. {HINTS[0].format(container='drawer', object='mug')}"
+    turn = Turn(reply=f"think: {thought}", fields=(("thought", thought),), action=None, observation="OK.")
+    return replace(trajectory, turns=(turn, *trajectory.turns))
+
+
 def _turn(rng: random.Random, number: int, thing: str) -> Turn:
     place = f"{rng.choice(PLACES)} {rng.randint(1, 9)}"
     if number % 3 == 0:
@@ -230,7 +253,8 @@ def _turn(rng: random.Random, number: int, thing: str) -> Turn:
 
 def _in_a_process_of_its_own(size: int, args: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, __file__, "--here", "--episodes", str(size), "--turns", str(args.turns)]
-    done = subprocess.run([*command, "--model", args.model], stdout=subprocess.PIPE, text=True, check=True)
+    command += ["--leak-every", str(args.leak_every), "--model", args.model]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

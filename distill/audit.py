@@ -2,23 +2,27 @@
 
 The world's own words are no leak (`open cabinet 1` is an action, whatever the hints say of cabinets), so a match must cover a hint, or a
 long stretch of it, and be longer than any command. Looks at texts only: of the messages, and of the tokens as they decode.
+What each check finds and what none can find: docs/leaks.md.
 """
 
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
 
+from distill.audit_talk import names_advice, recited, stem
 from distill.hints.hint import normalise
 
-CHECKS = ("exact", "normalised", "slots", "run", "fuzzy", "phrase", "block")
+CHECKS = ("exact", "normalised", "slots", "run", "fuzzy", "phrase", "told", "split", "block")
 
-_BY_WORDS = frozenset({"normalised", "slots", "run", "fuzzy"})
+_BY_WORDS = frozenset({"normalised", "slots", "run", "fuzzy", "told"})
 
 _MIN_WORDS = 3
 """A hint of fewer words is looked for letter by letter only."""
@@ -35,24 +39,22 @@ _FUZZY_MIN_CHARS = 24
 _FUZZY_MIN_WORDS = 9
 """`Hold the {object}, go to the {lamp} and use it` is what anybody would think in other words."""
 _FUZZY_COVERAGE = 0.85
+_TOLD_SHARE = 0.5
+"""Of a hint's content words, by their stems, that a sentence of something told must hold; the task's own words do not count."""
+_TOLD_MIN = 2
 _CONTENT_SHARE = 0.6
 """Of a hint's content words that a reply must hold before anything costly is computed."""
 
+_MOST_KNOWN = 20_000
+"""Texts that are remembered, so that memory does not grow with the number of rows."""
+
 _SLOT = re.compile(r"\{[^{}]*\}")
 _WORD = re.compile(r"[a-z0-9']+|\{[^{}]*\}")
+_LABEL = re.compile(r"^\s*>?\s*([A-Za-z][A-Za-z _]{0,19}):\s*(.+)$", re.MULTILINE)
+"""`think: ...` of ReAct, and a field a line of other agents."""
+_COMMANDS = frozenset({"action", "act"})
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _FILLED = r"(?:[a-z0-9']+ ){1,3}?"
-_TALK = re.compile(
-    r"\b(?:"
-    r"(?:hints?|advice|tips?|guidelines?|rules?) (?:i (?:was|were|am|have been|had been) given|given to me|above|from (?:earlier|previous|past) \w+)"
-    r"|(?:hints?|advice|tips?|guidelines?) (?:\d+ )?(?:also )?(?:says?|said|tells?|told|suggests?|suggested|reminds?|reminded|recommends?|states?|mentions?|advises?|is to|was to)\b"
-    r"|(?:according to|as per|following|based on|per|thanks to|remember(?:ing)?|recall(?:ing)?|apply(?:ing)?|using|use|follow|heed(?:ing)?)"
-    r" (?:the|this|that|these|those|my|your|given|our) (?:\w+ )?(?:hints?|advice|tips?|guidelines?)"
-    r"|(?:as|like) (?:the |my |your )?(?:hints?|advice|tips?|guidelines?) (?:says?|said|suggests?|suggested|tells?|told|states?|mentions?)"
-    r"|as (?:hinted|advised)|(?:was|were|am|been) (?:advised|hinted) to"
-    r"|earlier tries"
-    r")\b",
-    re.IGNORECASE,
-)
 _STOP = frozenset(
     "a an the and or of to in on at it its is are be you your that this for with from by as if when then before after first only not do no i".split()
 )
@@ -68,6 +70,8 @@ class Leak:
     """What the row says."""
     turn: int | None
     """The reply's number from 1 on; None for a part that the model did not say."""
+    begun: int | None = None
+    """The earlier reply that a split hint begins in."""
 
 
 class LeakError(ValueError):
@@ -85,20 +89,28 @@ class LeakAuditor:
     allowed: str = ""
     """The bare prompt: words that every row holds and that no hint brought."""
 
-    def spoken(self, texts: Sequence[str], heard: str = "") -> list[Leak]:
-        """Leaks in replies; `texts[i]` is turn i + 1. What repeats `heard`, the bare prompt and the world's words, is none."""
+    def spoken(self, texts: Sequence[str], heard: str = "", goal: str = "") -> list[Leak]:
+        """Leaks in replies; `texts[i]` is turn i + 1. What repeats `heard`, the bare prompt and the world's words, is none; nor is it
+        one to have been told the `goal`."""
         leaks: list[Leak] = []
         for turn, text in enumerate(texts, start=1):
             if text not in self._known:
+                _make_room(self._known)
                 self._known[text] = tuple(self._scan(text))
             leaks += [
                 Leak(check=check, hint=hint, found=found, turn=turn)
                 for check, hint, found in self._known[text]
             ]
-        if not leaks or not heard:
+        leaks += self._split(texts, {leak.turn for leak in leaks})
+        if not leaks:
             return leaks
-        squeezed = _squeezed(heard)
-        return [leak for leak in leaks if leak.check not in _BY_WORDS or f" {leak.found} " not in squeezed]
+        squeezed, own = _squeezed(heard), {stem(word) for word in _words(goal)}
+        return [
+            leak
+            for leak in leaks
+            if (leak.check not in _BY_WORDS or not heard or f" {leak.found} " not in squeezed)
+            and (leak.check != "told" or not own or self._holds_told(leak, own))
+        ]
 
     def unspoken(self, text: str) -> list[Leak]:
         """Leaks in what the model read or in a whole row: hints as they were written, and lines of the hint block."""
@@ -117,8 +129,8 @@ class LeakAuditor:
         return leaks
 
     def _scan(self, text: str) -> Iterable[tuple[str, str, str]]:
-        if talk := _TALK.search(text):
-            yield ("phrase", "", talk[0])
+        if talk := names_advice(text):
+            yield ("phrase", "", talk)
         for line in sorted(self.block_lines):
             if line in text:
                 yield ("block", line, line)
@@ -131,6 +143,55 @@ class LeakAuditor:
         ]
         # Hints are alike: a reply that quotes one resembles others. The closest match tells the most.
         yield from sorted(matches, key=lambda match: CHECKS.index(match[0]))[:1]
+        if not matches:
+            yield from self._told(text)
+
+    def _told(self, text: str) -> Iterable[tuple[str, str, str]]:
+        """A hint in other words that somebody is said to have told."""
+        for stretch in recited(text):
+            words = _words(stretch)
+            shared: Counter[int] = Counter()
+            for one in {stem(word) for word in words}:
+                shared.update(self._stem_postings.get(one, ()))
+            enough = [i for i, count in shared.items() if count >= self._entries[i].enough_told]
+            if enough:
+                closest = max(enough, key=lambda i: (shared[i] / len(self._entries[i].stems), -i))
+                yield ("told", self._entries[closest].text, " ".join(words))
+
+    def _holds_told(self, leak: Leak, own: set[str]) -> bool:
+        """Whether the hint's words beyond those of the goal were told as well."""
+        entry = next(e for e in self._entries if e.text == leak.hint)
+        beyond = entry.stems - own
+        shared = beyond & {stem(word) for word in leak.found.split()}
+        return bool(shared) and len(shared) >= _TOLD_SHARE * len(beyond)
+
+    def _split(self, texts: Sequence[str], leaking: set[int | None]) -> Iterable[Leak]:
+        """Hints that begin in one thought and end in the next; commands are what they are."""
+        last: dict[str, tuple[int, str]] = {}
+        for turn, text in enumerate(texts, start=1):
+            if turn in leaking:
+                last.clear()
+                continue
+            for label, said in _LABEL.findall(text):
+                begun = last.get(label)
+                if label.lower() not in _COMMANDS:
+                    last[label] = (turn, said)
+                if begun and begun[0] < turn and (found := self._split_between(begun[1], said)):
+                    yield Leak(check="split", hint=found[0], found=found[1], turn=turn, begun=begun[0])
+
+    def _split_between(self, first: str, second: str) -> tuple[str, str] | None:
+        if (pair := (first, second)) not in self._known_pairs:
+            _make_room(self._known_pairs)
+            text = f"{first} {second}"
+            words = _words(text)
+            squeezed = f" {' '.join(words)} "
+            matches = (
+                (self._entries[index].text, found[1])
+                for index in self._candidates(words)
+                if (found := self._match(self._entries[index], text, squeezed, words))
+            )
+            self._known_pairs[pair] = next(matches, None)
+        return self._known_pairs[pair]
 
     def _match(
         self, entry: "_Entry", text: str, squeezed: str, words: Sequence[str]
@@ -160,6 +221,10 @@ class LeakAuditor:
         return {}
 
     @cached_property
+    def _known_pairs(self) -> dict[tuple[str, str], tuple[str, str] | None]:
+        return {}
+
+    @cached_property
     def _entries(self) -> tuple["_Entry", ...]:
         return tuple(_entry(text) for text in dict.fromkeys(self.hints))
 
@@ -169,6 +234,14 @@ class LeakAuditor:
         for index, entry in enumerate(self._entries):
             for word in entry.content:
                 postings[word].append(index)
+        return dict(postings)
+
+    @cached_property
+    def _stem_postings(self) -> dict[str, list[int]]:
+        postings: dict[str, list[int]] = defaultdict(list)
+        for index, entry in enumerate(self._entries):
+            for one in entry.stems:
+                postings[one].append(index)
         return dict(postings)
 
     @cached_property
@@ -196,6 +269,8 @@ class _Entry:
     content: frozenset[str]
     """Literal words that say something."""
     enough: int
+    stems: frozenset[str]
+    enough_told: int
     pattern: re.Pattern[str]
     """Over squeezed text, slots filled by one to three words."""
 
@@ -208,6 +283,7 @@ def _entry(text: str) -> _Entry:
     tokens = tuple(_WORD.findall(normalise(text)))
     literal = tuple(token for token in tokens if not _SLOT.fullmatch(token))
     content = frozenset(word for word in literal if word not in _STOP) or frozenset(literal)
+    stems = frozenset(stem(word) for word in content if len(word) > 1)
     pieces = [_FILLED if _SLOT.fullmatch(token) else re.escape(token) + " " for token in tokens]
     return _Entry(
         text=text.strip(),
@@ -216,6 +292,8 @@ def _entry(text: str) -> _Entry:
         literal=literal,
         content=content,
         enough=max(1, int(len(content) * _CONTENT_SHARE)),
+        stems=stems,
+        enough_told=max(_TOLD_MIN, math.ceil(_TOLD_SHARE * len(stems))),
         pattern=re.compile(" " + "".join(pieces)),
     )
 
@@ -266,6 +344,8 @@ def _most_words_in_order(entry: _Entry, words: Sequence[str]) -> str | None:
 def leak_message(task: str, leak: Leak) -> str:
     """What a `LeakError` says of one leak."""
     where = f"turn {leak.turn}" if leak.turn is not None else "the prompt"
+    if leak.begun is not None:
+        where = f"turns {leak.begun} and {leak.turn}"
     of_hint = (
         f' (hint "{leak.hint}", check {leak.check})'
         if leak.hint and leak.hint != leak.found
@@ -274,7 +354,15 @@ def leak_message(task: str, leak: Leak) -> str:
     return f'hint leak: {task} {where} still says "{leak.found}"{of_hint}; drop the trajectory or rewrite the turn'
 
 
+def _make_room(known: dict[Any, Any]) -> None:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+
+
 def _words(text: str) -> list[str]:
+    if not text.isascii():
+        # Full-width letters, curled apostrophes and invisible characters say the same.
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).replace("\u2019", "'")
     return re.findall(r"[a-z0-9']+", text.lower())
 
 

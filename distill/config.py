@@ -46,6 +46,15 @@ class BestOfTwoConfig(_Frozen):
     """Added to the train seed for the second, unhinted try at the tasks that base failed."""
 
 
+LeakPolicy = Literal["fail", "drop", "rewrite"]
+
+
+class DatasetConfig(_Frozen):
+    leaks: LeakPolicy = "fail"
+    """What a training row does that says what a hint said: stop the study, stay out and be counted, or lose the sentence that says it (and
+    stay out where that is no thought, or where the rest still leaks)."""
+
+
 class StatisticsConfig(_Frozen):
     resamples: int = Field(default=10_000, ge=100)
     """Bootstrap and permutation draws."""
@@ -80,6 +89,7 @@ class StudyConfig(_Frozen):
     bank: BankConfig = BankConfig()
     retriever: RetrieverConfig = RetrieverConfig()
     best_of_2: BestOfTwoConfig = BestOfTwoConfig()
+    dataset: DatasetConfig = DatasetConfig()
     train: TrainConfig = TrainConfig()
     statistics: StatisticsConfig = StatisticsConfig()
     beside: tuple[str, ...] = ()

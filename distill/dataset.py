@@ -1,12 +1,13 @@
 """Trajectories in, training rows out: keep successes, strip the hints, tokenise, prove every mask, audit, write.
 
-One Ray Data pipeline whose rows go through `make_row`, a plain function of a value; the driver only streams what comes out to disk, so memory
+One Ray Data pipeline whose rows go through `RowMaker`, a plain function of a value; the driver only streams what comes out to disk, so memory
 does not grow with the number of episodes. The same input gives the same files.
 """
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -21,16 +22,17 @@ from actors.agents.base import Agent
 from actors.config import AgentConfig
 from actors.trajectory import TRAJECTORY_SCHEMA, Trajectory, from_row
 from distill.audit import LeakAuditor, LeakError, leak_message
-from distill.dataset_card import DatasetSummary, Tally, write_card
+from distill.config import LeakPolicy
+from distill.dataset_card import DatasetSummary, Sample, Tally, write_card
+from distill.rewrite import rewrite
 from distill.strip import RowFilter, hint_block_lines, strip, why_left_out
 from train.errors import MaskError, RowTooLongError
 from train.schema import SFT_SCHEMA, TOKENS_SCHEMA
-from train.tokenize import IGNORED, prove_mask, to_tokens_row
+from train.tokenize import IGNORED, loss_by_role, prove_mask, to_tokens_row
 
 log = logging.getLogger(__name__)
 
 ROWS, TOKENS = "rows.parquet", "tokens.parquet"
-LeakPolicy = Literal["fail", "drop"]
 
 _ROWS_PER_GROUP = 1_000
 _ROWS_PER_BATCH = 250
@@ -39,6 +41,9 @@ _ROWS_PER_BLOCK = 2_000
 _BLOCK_BYTES = 32_000_000
 """Of input, for one task, whichever is reached first: small inputs are one task, since a task more costs more than it saves. Bytes alone say
 little, since episodes compress to a thirtieth and to a fifth alike."""
+_ROLES_EVERY = 8
+"""Of so many rows one is read a second time for who says what is under loss."""
+_SAMPLES = 2
 _ORDER = ["task_id", "seed", "trajectory_id"]
 _DONE = pa.schema(
     [
@@ -49,6 +54,11 @@ _DONE = pa.schema(
         ("left_out", pa.string()),  # why; null for a row
         ("broken", pa.string()),  # a mask that could not be proven
         ("leaks", pa.list_(pa.struct([("check", pa.string()), ("message", pa.string())]))),
+        ("rewritten", pa.list_(pa.string())),  # leaks that were taken out, as messages
+        (
+            "loss_by_role",
+            pa.list_(pa.struct([("role", pa.string()), ("tokens", pa.int32())])),
+        ),  # null: not looked up
         ("num_prompt_tokens", pa.int32()),  # up to the first reply
         ("num_hints", pa.int32()),
         ("messages", SFT_SCHEMA.field("messages").type),
@@ -84,26 +94,35 @@ def build_dataset(
 
     `trajectories` are Parquet files or folders of them; several stages are joined and an episode that comes twice is taken once. Rows are in
     the order of (task, seed, trajectory). `left_out` gives the reason for each episode, by id, that is to become no row. `keep_hints` is a
-    control: prompts keep their hints, and nothing is looked for in them. Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
-    `on_leak` is "drop", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "skip", and `MaskError` on a mask that cannot be proven.
+    control: prompts keep their hints, and nothing is looked for. Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
+    `on_leak` is "drop" or "rewrite", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "skip", and `MaskError` on a mask that cannot be proven.
     """
     files = _files(trajectories)
     out_dir.mkdir(parents=True, exist_ok=True)
     player = make_agent(agent, env_name)
-    auditor = (
-        LeakAuditor(hints=(), block_lines=frozenset(), allowed="") if keep_hints else _auditor(files, player)
+    auditor = None if keep_hints else _auditor(files, player)
+    num_hints = len(auditor.hints) if auditor else 0
+    log.info("dataset %s: %d files, looking for %d hints", arm, len(files), num_hints)
+    make = RowMaker(
+        agent=player,
+        auditor=auditor,
+        max_length=max_length,
+        filters=filters,
+        left_out=left_out,
+        on_leak=on_leak,
     )
-    log.info("dataset %s: %d files, looking for %d hints", arm, len(files), len(auditor.hints))
     tally = Tally(
         arm=arm,
-        num_hints=len(auditor.hints),
+        num_hints=num_hints,
         on_leak=on_leak,
         max_length=max_length,
         filters=filters.model_dump(),
     )
+    shown: list[dict[str, Any]] = []
     with _parts(out_dir) as (rows, tokens):
-        for batch in _stream(files, player, auditor, model_path, max_length, filters, left_out, keep_hints):
+        for batch in _stream(files, make, model_path):
             kept = [row for row in batch.to_pylist() if tally.add(row)]
+            shown += kept[: _SAMPLES - len(shown)]
             _raise_on_first_problem(tally)
             if too_long == "error":
                 _raise_on_too_long(tally, max_length)
@@ -121,6 +140,7 @@ def build_dataset(
         sources=files,
         agent=player.name,
         model_path=model_path,
+        samples=[_sample(row, _tokenizer(model_path)) for row in shown],
     )
     log.info(
         "dataset %s: %d rows, %d tokens, %d of them with loss",
@@ -132,66 +152,97 @@ def build_dataset(
     return summary
 
 
-def make_row(
-    row: dict[str, Any],
-    agent: Agent,
-    auditor: LeakAuditor,
-    tokenizer: Any,
-    max_length: int | None,
-    filters: RowFilter,
-    left_out: Mapping[str, str] = MappingProxyType({}),
-    keep_hints: bool = False,
-) -> dict[str, Any]:
-    """One row of the pipeline from a row of `TRAJECTORY_SCHEMA`; never raises for what is wrong with the row itself."""
-    trajectory = from_row(row)
-    done: dict[str, Any] = {
-        "task_id": trajectory.task.key,
-        "seed": trajectory.seed,
-        "trajectory_id": trajectory.id,
-        "kind": trajectory.task.kind,
-        "num_hints": len(trajectory.hints),
-        "leaks": [],
-    }
-    reason = (
-        why_left_out(trajectory, filters)
-        or left_out.get(trajectory.id)
-        or _special_token_in(trajectory.turns, tokenizer)
-    )
-    if reason:
-        return done | {"left_out": reason}
-    stripped = strip(trajectory, agent, keep_hints=keep_hints)
-    try:
-        tokens = to_tokens_row(stripped, tokenizer, max_length=max_length)
-        spoken = prove_mask(
-            tokens, tokenizer, messages=stripped["messages"], row_id=f"{trajectory.task.key} {trajectory.id}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowMaker:
+    """Turns one episode into one row; everything it needs but the tokenizer, which each worker loads for itself."""
+
+    agent: Agent
+    auditor: LeakAuditor | None
+    """None: hints stay in the prompts and nothing is looked for."""
+    max_length: int | None = None
+    filters: RowFilter = field(default_factory=RowFilter)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """By episode id, why it becomes no row."""
+    on_leak: LeakPolicy = "fail"
+
+    def __call__(self, row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+        """A row of the pipeline from one of `TRAJECTORY_SCHEMA`; never raises for what is wrong with the row itself."""
+        trajectory = from_row(row)
+        done: dict[str, Any] = {
+            "task_id": trajectory.task.key,
+            "seed": trajectory.seed,
+            "trajectory_id": trajectory.id,
+            "kind": trajectory.task.kind,
+            "num_hints": len(trajectory.hints),
+            "leaks": [],
+        }
+        reason = (
+            why_left_out(trajectory, self.filters)
+            or self.left_out.get(trajectory.id)
+            or _special_token_in(trajectory.turns, tokenizer)
         )
-    except RowTooLongError:
-        return done | {"left_out": _too_long(max_length)}
-    except MaskError as error:
-        return done | {"broken": str(error)}
-    heard = "\n".join(m["content"] for m in stripped["messages"] if m["role"] != "assistant")
-    leaks = auditor.spoken(spoken, heard) + auditor.unspoken(
-        tokenizer.decode(tokens["input_ids"], skip_special_tokens=False)
-    )
-    messages = [{"check": leak.check, "message": leak_message(trajectory.task.key, leak)} for leak in leaks]
-    first_reply = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
-    return (
-        done
-        | tokens
-        | {"messages": stripped["messages"], "leaks": messages, "num_prompt_tokens": first_reply}
-    )
+        if reason:
+            return done | {"left_out": reason}
+        tokens, leaks = self._tokens_and_leaks(trajectory, tokenizer)
+        if self.auditor is None or not leaks or self.on_leak != "rewrite":
+            return done | tokens | {"leaks": leaks}
+        cleaned = rewrite(trajectory, self.auditor, self.agent, _heard(tokens["messages"]))
+        if cleaned is None or why_left_out(cleaned, self.filters):
+            return done | tokens | {"leaks": leaks}
+        # Audited again as a whole: what is left of a hint elsewhere still keeps the row out.
+        tokens, left = self._tokens_and_leaks(cleaned, tokenizer)
+        return done | tokens | {"leaks": left, "rewritten": [leak["message"] for leak in leaks]}
+
+    def _tokens_and_leaks(
+        self, trajectory: Trajectory, tokenizer: Any
+    ) -> tuple[dict[str, Any], list[dict[str, str]]]:
+        """The stripped episode's columns, or why there are none; and what its decoded tokens leak."""
+        stripped = strip(trajectory, self.agent, keep_hints=self.auditor is None)
+        try:
+            tokens = to_tokens_row(stripped, tokenizer, max_length=self.max_length)
+            spoken = prove_mask(
+                tokens,
+                tokenizer,
+                messages=stripped["messages"],
+                row_id=f"{trajectory.task.key} {trajectory.id}",
+            )
+            if int(trajectory.id, 16) % _ROLES_EVERY == 0:
+                roles = loss_by_role(tokens, stripped["messages"], tokenizer)
+                tokens["loss_by_role"] = [{"role": role, "tokens": count} for role, count in roles.items()]
+        except RowTooLongError:
+            return {"left_out": _too_long(self.max_length)}, []
+        except MaskError as error:
+            return {"broken": str(error)}, []
+        first_reply = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
+        columns = tokens | {"messages": stripped["messages"], "num_prompt_tokens": first_reply}
+        if self.auditor is None:
+            return columns, []
+        leaks = self.auditor.spoken(spoken, _heard(stripped["messages"]), trajectory.task.goal)
+        leaks += self.auditor.unspoken(tokenizer.decode(tokens["input_ids"], skip_special_tokens=False))
+        return columns, [
+            {"check": leak.check, "message": leak_message(trajectory.task.key, leak)} for leak in leaks
+        ]
 
 
-def _stream(
-    files: Sequence[Path],
-    agent: Agent,
-    auditor: LeakAuditor,
-    model_path: str,
-    max_length: int | None,
-    filters: RowFilter,
-    left_out: Mapping[str, str],
-    keep_hints: bool,
-) -> Iterator[pa.Table]:
+def _heard(messages: Sequence[Mapping[str, str]]) -> str:
+    return "\n".join(m["content"] for m in messages if m["role"] != "assistant")
+
+
+def _sample(row: dict[str, Any], tokenizer: Any) -> Sample:
+    """A row's tokens as text; those that hold parts of one letter are shown as one."""
+    pieces: list[tuple[str, bool]] = []
+    waiting: list[int] = []
+    for token, label in zip(row["input_ids"], row["labels"], strict=True):
+        waiting.append(token)
+        text = tokenizer.decode(waiting, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if text.endswith("\ufffd") and len(waiting) < 4:
+            continue
+        pieces.append((text, label != IGNORED))
+        waiting = []
+    return Sample(task_id=row["task_id"], trajectory_id=row["trajectory_id"], pieces=tuple(pieces))
+
+
+def _stream(files: Sequence[Path], make: RowMaker, model_path: str) -> Iterator[pa.Table]:
     """Finished rows in order, a row group at a time; an episode that comes twice comes once."""
     import ray
 
@@ -200,22 +251,16 @@ def _stream(
             "Ray is not running; start it first (`offbook run` does, or `with ray_cluster(...)` of distill.cluster)"
         )
 
-    def make(table: pa.Table) -> pa.Table:
+    def make_rows(table: pa.Table) -> pa.Table:
         tokenizer = _tokenizer(model_path)
-        return _table(
-            [
-                make_row(row, agent, auditor, tokenizer, max_length, filters, left_out, keep_hints)
-                for row in table.to_pylist()
-            ],
-            _DONE,
-        )
+        return _table([make(row, tokenizer) for row in table.to_pylist()], _DONE)
 
     num_blocks = _num_blocks(files)
     with _quiet_ordered_pipeline(num_blocks):
         if num_blocks == 1:
             # One block needs one task; listing, reading and sorting by tasks of their own would start a process each.
             done = ray.data.from_arrow(_read(files)).map_batches(
-                make, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH
+                make_rows, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH
             )
             blocks = [ray.get(block) for block in done.to_arrow_refs()]
             whole = pa.concat_tables(
@@ -229,7 +274,7 @@ def _stream(
         rows = ray.data.read_parquet(
             [str(file) for file in files], override_num_blocks=num_blocks, columns=TRAJECTORY_SCHEMA.names
         )
-        done = rows.map_batches(make, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH)
+        done = rows.map_batches(make_rows, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH)
         yield from _without_repeats(
             done.sort(_ORDER).iter_batches(batch_size=_ROWS_PER_GROUP, batch_format="pyarrow")
         )
@@ -377,7 +422,7 @@ def _raise_on_too_long(tally: Tally, max_length: int | None) -> None:
 def _raise_on_leaks(tally: Tally) -> None:
     if tally.leaks and tally.on_leak == "fail":
         others = (
-            f" (and {tally.num_leaking - 1} rows more; on_leak='drop' leaves them out and counts them)"
+            f" (and {tally.num_leaking - 1} rows more; dataset.leaks = 'drop' leaves them out and counts them)"
             if tally.num_leaking > 1
             else ""
         )

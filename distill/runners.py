@@ -208,6 +208,7 @@ class StudyRunners:
             left_out=_left_out(stage, store, sources, filters),
             keep_hints=not chosen.get("strip", True),
             too_long=self.config.train.too_long,
+            on_leak=self.config.dataset.leaks,
         )
         return {
             "rows": summary.num_rows,
@@ -231,9 +232,12 @@ class StudyRunners:
     def fit(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
         """All owed adapters in one Ray Train job: its start costs more than a small adapter."""
         from actors.models import resolve_model
+        from distill.dataset_card import verify_card
         from train.fit import FitJob, fit_many
 
         self._fleets.free_gpus()
+        for stage, _ in stages:
+            verify_card(store.folder(stage.inputs["rows"]))
         jobs = [
             FitJob(
                 name=folder.name,

@@ -16,7 +16,7 @@ from distill.task_choice import choose_panel
 from envs.registry import spec_of
 
 # Raised by hand when the code of a kind changes what it writes.
-VERSIONS = {"tasks": 1, "rollout": 2, "hints": 1, "dataset": 1, "fit": 1}
+VERSIONS = {"tasks": 1, "rollout": 2, "hints": 1, "dataset": 2, "fit": 1}
 
 _MACHINE_SETTINGS = {"use_gpu", "cpus_per_worker", "threads", "checkpoint_every", "max_restarts", "seed"}
 """Training settings that change where and how safely it runs, not what comes out; `seed` is the stage's own."""
@@ -246,6 +246,7 @@ class _Builder:
             "model": self.model,
             "max_length": self.config.train.max_length,
             "too_long": self.config.train.too_long,
+            "leaks": self.config.dataset.leaks,
         }
         inputs = {self.label(source): rollouts[source] for source in arm.sources}
         chosen = arm.model_dump(mode="json", exclude={"kind", "sources", "rows"}, exclude_defaults=True)

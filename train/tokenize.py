@@ -1,30 +1,34 @@
 """Conversations to tokens, with the loss on what the assistant said and proof of it.
 
-The text is what the model's own chat template renders, and every reply must continue exactly the prompt that the
-model is asked with at play (incremental prefix rendering). Templates that rewrite earlier turns, as Qwen3's does
-with its thinking, are refused. Imports neither torch nor ray.
+The text is what the model's own chat template renders, and every reply must continue exactly the prompt that the model is asked with at
+play, in letters (`train.segments`) and in tokens. Imports neither torch nor ray.
 """
 
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from train.errors import MaskError, RowTooLongError
+from train.segments import Message, Segment, difference, lead, render, segment, special_tokens, where
+
+__all__ = [
+    "IGNORED",
+    "Segment",
+    "loss_by_role",
+    "prove_mask",
+    "prove_play",
+    "segment",
+    "to_tokens_row",
+    "tokenize_row",
+]
 
 IGNORED = -100
 """The label of a token without loss."""
 
-Message = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """A stretch of the rendered conversation; boundaries lie where the model starts and stops to speak."""
-
-    text: str
-    has_loss: bool
+_PROVEN_IN_FULL = 8
+"""Rows whose every prompt is read by itself before the tokenizer's cuts are believed."""
 
 
 def tokenize_row(
@@ -36,22 +40,25 @@ def tokenize_row(
     `RowTooLongError` where the row has more than `max_length` tokens.
     """
     segments = segment(messages, tokenizer, row_id=row_id)
-    encoded = tokenizer([s.text for s in segments], add_special_tokens=False, return_attention_mask=False)
+    text = "".join(s.text for s in segments)
+    parts = _read([s.text for s in segments], tokenizer)
     input_ids: list[int] = []
     labels: list[int] = []
-    for part, ids in zip(segments, encoded["input_ids"], strict=True):
+    for part, ids in zip(segments, parts, strict=True):
         input_ids += ids
         labels += ids if part.has_loss else [IGNORED] * len(ids)
-    text = "".join(s.text for s in segments)
     decoded = _decode(input_ids, tokenizer)
     if decoded != _normalised(text, tokenizer):
         raise MaskError(
-            f"{_where(row_id)}the tokens do not decode to the rendered text: {_difference(text, decoded)}"
+            f"{where(row_id)}the tokens do not decode to the rendered text: {difference(text, decoded)}"
         )
+    _prove_cuts(segments, tokenizer, row_id)
     prove_mask({"input_ids": input_ids, "labels": labels}, tokenizer, messages=messages, row_id=row_id)
+    if _owes_full_proof(tokenizer):
+        prove_play(input_ids, labels, messages, tokenizer, row_id=row_id)
     if max_length is not None and len(input_ids) > max_length:
         raise RowTooLongError(
-            f"{_where(row_id)}the conversation has {len(input_ids)} tokens, more than max_length={max_length}; "
+            f"{where(row_id)}the conversation has {len(input_ids)} tokens, more than max_length={max_length}; "
             "raise max_length or leave the row out (rows are never cut, the end of an episode is its point)"
         )
     return input_ids, labels
@@ -80,7 +87,7 @@ def prove_mask(
     """
     row_id = row_id or str(row.get("trajectory_id") or row.get("task_id") or "")
     input_ids, labels = [int(i) for i in row["input_ids"]], [int(i) for i in row["labels"]]
-    at = _where(row_id)
+    at = where(row_id)
     if len(input_ids) != len(labels):
         raise MaskError(f"{at}{len(input_ids)} tokens but {len(labels)} labels")
     num_loss = sum(label != IGNORED for label in labels)
@@ -94,177 +101,136 @@ def prove_mask(
     wrong = next((i for i, (token, label) in pairs if label not in (IGNORED, token)), None)
     if wrong is not None:
         raise MaskError(f"{at}label {labels[wrong]} at token {wrong} is not its token {input_ids[wrong]}")
-    texts = tuple(_read_stretch(ids, tokenizer, at) for ids in _stretches(labels))
+    texts = tuple(_read_stretch(labels[a:b], tokenizer, at) for a, b in _bounds(labels))
     if messages is not None:
         _match_texts(texts, messages, tokenizer, at)
     return texts
 
 
-def segment(messages: Sequence[Message], tokenizer: Any, *, row_id: str = "") -> list[Segment]:
-    """The conversation as its template renders it, cut where the assistant starts and stops to speak."""
+def prove_play(
+    input_ids: Sequence[int],
+    labels: Sequence[int],
+    messages: Sequence[Message],
+    tokenizer: Any,
+    *,
+    row_id: str = "",
+) -> None:
+    """Teacher forcing is play: the tokens before each stretch under loss are those of the prompt that the engine answers there."""
     chat = [{"role": m["role"], "content": m["content"]} for m in messages]
-    _check_messages(chat, tokenizer, row_id)
-    skeleton = _skeleton(tuple(m["role"] for m in chat), tokenizer)
-    if skeleton is not None:
-        segments = skeleton.fill([m["content"] for m in chat])
-        # One render instead of one for every prefix: the skeleton's prefixes are proven, so only the contents could
-        # make the template do something else, and then the whole differs.
-        if "".join(s.text for s in segments) == _render(chat, tokenizer, row_id):
-            return segments
-    return _segment_by_prefixes(chat, tokenizer, row_id)
-
-
-def _segment_by_prefixes(messages: list[dict[str, str]], tokenizer: Any, row_id: str) -> list[Segment]:
-    segments: list[Segment] = []
-    done = ""
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        prompt = _render(messages[:index], tokenizer, row_id, ask=True)
-        told = _render(messages[: index + 1], tokenizer, row_id)
-        _must_continue(done, prompt, index, row_id)
-        _must_continue(prompt, told, index, row_id)
-        spoken = _spoken(message["content"], told[len(prompt) :], tokenizer, index, row_id)
-        segments += [Segment(text=prompt[len(done) :], has_loss=False), Segment(text=spoken, has_loss=True)]
-        done = prompt + spoken
-    whole = _render(messages, tokenizer, row_id)
-    _must_continue(done, whole, len(messages) - 1, row_id)
-    if tail := whole[len(done) :]:
-        segments.append(Segment(text=tail, has_loss=False))
-    return [s for s in segments if s.text]
-
-
-def _spoken(content: str, rendered: str, tokenizer: Any, index: int, row_id: str) -> str:
-    """The reply with its end-of-turn token, at the head of what the template rendered after the prompt."""
-    # Some templates trim what was said; the model is then asked and trained with the trimmed words alike.
-    text = next((t for t in (content, content.strip()) if rendered.startswith(t)), None)
-    if text is None:
+    replies = [i for i, m in enumerate(chat) if m["role"] == "assistant"]
+    starts = [start for start, _ in _bounds(labels)]
+    if len(starts) != len(replies):
         raise MaskError(
-            f"{_where(row_id, index)}the chat template rewrites the reply: {_difference(content, rendered)}; "
-            "use a template that keeps replies as they were said"
+            f"{where(row_id)}{len(starts)} stretches under loss but {len(replies)} messages of the assistant"
         )
-    rest = rendered[len(text) :]
-    end = next((token for token in _special_tokens(tokenizer) if rest.startswith(token)), None)
-    if end is None:
-        raise MaskError(
-            f"{_where(row_id, index)}the chat template does not close the reply with an end-of-turn token "
-            f"(it renders {rest[:40]!r}), so the model would never learn to stop"
-        )
-    return text + end
-
-
-def _must_continue(prefix: str, text: str, index: int, row_id: str) -> None:
-    if not text.startswith(prefix):
-        raise MaskError(
-            f"{_where(row_id, index)}the chat template does not keep earlier turns as they were "
-            f"(thinking removed from the history?): {_difference(prefix, text)}; "
-            "training on it would not match the prompts at play, use an append-only template"
-        )
-
-
-# Skeletons: the template's own words around the messages, proven once for each sequence of roles, so that a long
-# conversation needs one render and not one for every turn.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Skeleton:
-    pieces: tuple[tuple[tuple[str | int, ...], bool], ...]
-    """Segments as (strings and message indices, has_loss)."""
-
-    def fill(self, contents: list[str]) -> list[Segment]:
-        return [
-            Segment(text="".join(p if isinstance(p, str) else contents[p] for p in parts), has_loss=has_loss)
-            for parts, has_loss in self.pieces
-        ]
-
-
-_skeletons: "weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], _Skeleton | None]]" = (
-    weakref.WeakKeyDictionary()
-)
-_specials: "weakref.WeakKeyDictionary[Any, dict[str, int]]" = weakref.WeakKeyDictionary()
-
-
-def _skeleton(roles: tuple[str, ...], tokenizer: Any) -> _Skeleton | None:
-    """None where the template does not render stand-in words plainly: then every row is rendered by prefixes."""
-    known = _skeletons.setdefault(tokenizer, {})
-    key = (tokenizer.chat_template, roles)
-    if key not in known:
-        known[key] = _build_skeleton(roles, tokenizer)
-    return known[key]
-
-
-def _special_tokens(tokenizer: Any) -> dict[str, int]:
-    """Special tokens and their ids: the end-of-sequence token first, then the longest."""
-    if tokenizer not in _specials:
-        found = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-        found |= dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
-        order = sorted(found, key=lambda t: (t != tokenizer.eos_token, -len(t), t))
-        _specials[tokenizer] = {token: found[token] for token in order}
-    return _specials[tokenizer]
-
-
-def _build_skeleton(roles: tuple[str, ...], tokenizer: Any) -> _Skeleton | None:
-    marks = [f"content{index}mark" for index in range(len(roles))]
-    try:
-        segments = _segment_by_prefixes(
-            [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)], tokenizer, ""
-        )
-    except MaskError:
-        return None
-    pieces = tuple((_split(s.text, marks), s.has_loss) for s in segments)
-    if [p for parts, _ in pieces for p in parts if isinstance(p, int)] != list(range(len(roles))):
-        return None
-    return _Skeleton(pieces=pieces)
-
-
-def _split(text: str, marks: list[str]) -> tuple[str | int, ...]:
-    parts: list[str | int] = []
-    at = 0
-    for index, mark in enumerate(marks):
-        found = text.find(mark, at)
-        if found >= 0:
-            parts += [text[at:found], index]
-            at = found + len(mark)
-    return (*parts, text[at:])
-
-
-def _check_messages(messages: list[dict[str, str]], tokenizer: Any, row_id: str) -> None:
-    if not any(m["role"] == "assistant" for m in messages):
-        raise MaskError(
-            f"{_where(row_id)}no message of the assistant among {len(messages)}: nothing to learn"
-        )
-    if messages[0]["role"] == "assistant":
-        raise MaskError(f"{_where(row_id, 0)}the conversation opens with the assistant; give the task first")
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        if special := next((t for t in _special_tokens(tokenizer) if t in message["content"]), None):
+    for index, start in zip(replies, starts, strict=True):
+        prompt = tokenizer(render(chat[:index], tokenizer, row_id, ask=True), add_special_tokens=False)
+        if list(input_ids[:start]) != prompt["input_ids"]:
             raise MaskError(
-                f"{_where(row_id, index)}the reply holds the special token {special!r}; leave the row out"
+                f"{where(row_id, index)}{_merged(input_ids[:start], prompt['input_ids'], tokenizer)}"
             )
 
 
-def _render(messages: list[dict[str, str]], tokenizer: Any, row_id: str, *, ask: bool = False) -> str:
-    from jinja2 import TemplateError
+def loss_by_role(row: Mapping[str, Any], messages: Sequence[Message], tokenizer: Any) -> Counter[str]:
+    """Tokens under loss by who said them: a message's role (an end-of-turn token belongs to what it ends), or "template".
 
-    try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
-    except TemplateError as error:
+    Looks for the messages in the decoded row and knows nothing of how the mask was made.
+    """
+    text = _decode(list(row["input_ids"]), tokenizer)
+    read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if read["input_ids"] != list(row["input_ids"]):
         raise MaskError(
-            f"{_where(row_id, len(messages) - 1)}the chat template refuses the conversation: {error}"
-        ) from error
+            f"{where(str(row.get('trajectory_id') or ''))}the decoded row does not read as its tokens"
+        )
+    spans = _spans(text, messages, tokenizer)
+    counts: Counter[str] = Counter()
+    at = 0
+    for (start, end), label in zip(read["offset_mapping"], row["labels"], strict=True):
+        while at < len(spans) and spans[at][1] <= start:
+            at += 1
+        if label == IGNORED:
+            continue
+        inside = at < len(spans) and spans[at][0] <= start and end <= spans[at][1]
+        counts[spans[at][2] if inside else "template"] += 1
+    return counts
 
 
-def _stretches(labels: list[int]) -> Iterator[list[int]]:
+def _spans(text: str, messages: Sequence[Message], tokenizer: Any) -> list[tuple[int, int, str]]:
+    """(start, end, role) of every message in the decoded row, in order, the blanks before a reply and its end of turn included."""
+    spans = []
+    at, before = 0, lead(tokenizer)
+    for message in messages:
+        content = _normalised(message["content"].strip(), tokenizer)
+        start = text.find(content, at)
+        if start < 0:
+            continue
+        at = start + len(content)
+        end = next((t for t in special_tokens(tokenizer) if text.startswith(t, at)), "")
+        at += len(end)
+        begins = start - len(before) if before and text.startswith(before, start - len(before)) else start
+        spans.append((begins, at, message["role"]))
+    return spans
+
+
+def _prove_cuts(segments: Sequence[Segment], tokenizer: Any, row_id: str) -> None:
+    """A reply read by itself has the tokens that it has behind its question; what a question ends with is the letters since its last special token."""
+    marks = special_tokens(tokenizer)
+    pairs: list[tuple[str, str]] = []
+    for asked, said in pairwise(segments):
+        cut = max((at + len(t) for t in marks if (at := asked.text.rfind(t)) >= 0), default=0)
+        if said.has_loss and cut < len(asked.text):
+            pairs.append((asked.text[cut:], said.text))
+    if not pairs:
+        return
+    texts = list(dict.fromkeys(text for tail, reply in pairs for text in (tail, reply, tail + reply)))
+    ids = dict(zip(texts, _read(texts, tokenizer), strict=True))
+    for tail, reply in pairs:
+        apart = ids[tail] + ids[reply]
+        if apart != ids[tail + reply]:
+            raise MaskError(f"{where(row_id)}{_merged(apart, ids[tail + reply], tokenizer)}")
+
+
+_full_proofs: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
+
+
+def _owes_full_proof(tokenizer: Any) -> bool:
+    """Fast tokenizers cut a text at its special tokens before all else, and what `_prove_cuts` finds is then proof enough; the first
+    rows, and all rows where that may not be so, are proven prompt by prompt."""
+    done = _full_proofs.get(tokenizer, 0)
+    _full_proofs[tokenizer] = done + 1
+    marks = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+    soft = any(token.lstrip or token.rstrip or token.single_word or token.normalized for token in marks)
+    return done < _PROVEN_IN_FULL or soft or not getattr(tokenizer, "is_fast", False)
+
+
+def _read(texts: list[str], tokenizer: Any) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+
+
+def _merged(trained: Sequence[int], read: Sequence[int], tokenizer: Any) -> str:
+    at = next(
+        (i for i, (a, b) in enumerate(zip(trained, read, strict=False)) if a != b),
+        min(len(trained), len(read)),
+    )
+    start = max(0, at - 3)
+    shown = [[_decode([i], tokenizer) for i in ids[start : at + 3]] for ids in (trained, read)]
+    return (
+        f"the tokenizer reads letters of two turns as one token: trained on {shown[0]}, but the engine reads {shown[1]}; "
+        "use a template with a special token or a line break between what is asked and what is said"
+    )
+
+
+def _bounds(labels: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """(start, stop) of each stretch under loss."""
     edges = [0] + [i + 1 for i, (a, b) in enumerate(pairwise(labels)) if (a == IGNORED) != (b == IGNORED)]
     for start, stop in pairwise([*edges, len(labels)]):
         if labels[start] != IGNORED:
-            yield labels[start:stop]
+            yield start, stop
 
 
 def _read_stretch(ids: list[int], tokenizer: Any, at: str) -> str:
     text = _decode(ids, tokenizer)
-    if ids[-1] not in _special_tokens(tokenizer).values():
+    if ids[-1] not in special_tokens(tokenizer).values():
         raise MaskError(f"{at}a stretch under loss does not end with an end-of-turn token: ...{text[-40:]!r}")
     return text[: -len(_decode(ids[-1:], tokenizer))]
 
@@ -274,9 +240,10 @@ def _match_texts(texts: tuple[str, ...], messages: Sequence[Message], tokenizer:
     if len(texts) != len(replies):
         raise MaskError(f"{at}{len(texts)} stretches under loss but {len(replies)} messages of the assistant")
     for text, (index, reply) in zip(texts, replies, strict=True):
-        if text not in (_normalised(reply, tokenizer), _normalised(reply.strip(), tokenizer)):
+        forms = (lead(tokenizer) + reply, lead(tokenizer) + reply.strip())
+        if text not in [_normalised(form, tokenizer) for form in forms]:
             raise MaskError(
-                f"{at}message {index}: the tokens under loss are not the reply: {_difference(reply, text)}"
+                f"{at}message {index}: the tokens under loss are not the reply: {difference(reply, text)}"
             )
 
 
@@ -290,18 +257,3 @@ def _normalised(text: str, tokenizer: Any) -> str:
         return text
     normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
     return normalizer.normalize_str(text) if normalizer else text
-
-
-def _where(row_id: str, index: int | None = None) -> str:
-    parts = ([f"row {row_id}"] if row_id else []) + ([f"message {index}"] if index is not None else [])
-    return " ".join(parts) + ": " if parts else ""
-
-
-def _difference(expected: str, found: str, width: int = 40) -> str:
-    """The two texts where they part."""
-    at = next(
-        (i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b),
-        min(len(expected), len(found)),
-    )
-    start = max(0, at - 15)
-    return f"at character {at} expected {expected[start : at + width]!r}, found {found[start : at + width]!r}"

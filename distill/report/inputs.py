@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from actors.trajectory import Trajectory
+from distill.dataset_card import Sample
 from distill.episode_columns import EpisodeColumns, EpisodeSource, load_trajectories, read_episodes
 from distill.hints.hint import Hint
 from envs.panel import Panel
@@ -43,6 +44,8 @@ class ReportInputs:
     """By arm, or by arm and run such as "distill s1", rows with "step" and "loss" of its training."""
     browser: str = ""
     """Where the page of all episodes lies, as seen from the report; "" where there is none."""
+    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    """By arm, training rows to look at token by token."""
 
 
 def collect_inputs(
@@ -53,6 +56,7 @@ def collect_inputs(
     hints: Sequence[Hint] = (),
     failures: EpisodeSource | None = None,
     curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+    samples: Mapping[str, Sequence[Sample]] | None = None,
     summary: str = "",
     honesty: str = "",
     browser: str = "",
@@ -68,6 +72,7 @@ def collect_inputs(
         example=choose_example(panel, arms),
         curves=dict(curves or {}),
         browser=browser,
+        samples=dict(samples or {}),
     )
 
 

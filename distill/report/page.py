@@ -15,6 +15,7 @@ from actors.trajectory import Trajectory
 from distill.hints.hint import Hint
 from distill.report import plots, words
 from distill.report.inputs import ReportInputs
+from distill.report.tokens import loss_words, token_view
 
 _FOLDER = Path(__file__).parent
 LONGEST_TEXT = 4_000
@@ -82,6 +83,7 @@ def _part(inputs: ReportInputs, figures: Mapping[str, str], *, at: str) -> dict[
         "training": facts_table(
             [(str(row.get("arm", "")), flatten(row)) for row in results["training"]], without="arm"
         ),
+        "samples": [(arm, sample) for arm, samples in inputs.samples.items() for sample in samples],
         "setup": facts_table([(arm["name"], flatten(_setup(arm))) for arm in results["arms"]]),
         "ledger": flatten(results["ledger"]),
     }
@@ -161,6 +163,8 @@ def _environment() -> Environment:
         arm_words=words.ARM_WORDS,
         arm_colour=lambda name: plots.ARM_COLOURS.get(name, plots.OTHER_COLOUR),
         plain=plain,
+        token_view=token_view,
+        loss_words=loss_words,
     )
     environment.filters["cut"] = _cut
     environment.filters["buttons"] = _buttons

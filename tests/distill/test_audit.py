@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from distill import audit
 from distill.audit import Leak, LeakAuditor, leak_message
 from distill.hints.rules import RULES, rules_for
 from distill.pocket.demonstrator import demonstrate
@@ -47,6 +48,15 @@ PLANTED = [
     ("phrase", "think: following the given hints, I open the drawer."),
     ("phrase", "think: according to my advice the fridge is next."),
     ("block", f"think: {HEADER}"),
+    ("phrase", "think: the guidance recommends that I look inside."),
+    ("told", "think: I was told that whatever cabinet is closed has to be opened and looked into."),
+    ("told", "think: someone taught me this: the microwave heats things before they are put anywhere."),
+    (
+        "told",
+        "think: From earlier attempts, shut things stay shut. A closed drawer I come to, I open and look in.",
+    ),
+    ("normalised", "think: HEAT_THE_OBJECT_WITH_THE_MICROWAVE_BEFORE_YOU_PUT_IT_IN_THE_TARGET"),
+    ("normalised", "think: he\u200bat the object with the micro\u200bwave before you put it in the target"),
 ]
 CLEAN = [
     "open cabinet 1",
@@ -68,6 +78,9 @@ CLEAN = [
     "think: I hold the bowl. I go to the desk and use the desklamp.",
     "think: It is wise to follow the order of the room.",
     "think: the tips of the forks do not matter",
+    "think: They say nothing; the drawer is empty.",
+    "think: I have learned where the cups are: on the shelf.",
+    "think: My previous attempt was refused, so I try another command.",
 ]
 
 
@@ -83,6 +96,44 @@ def test_a_planted_leak_of_each_kind_is_caught(check, text):
 @pytest.mark.parametrize("text", CLEAN)
 def test_ordinary_play_is_no_leak(text):
     assert AUDITOR.spoken([text]) == []
+
+
+def test_a_hint_split_over_two_thoughts_is_caught_in_both():
+    first, second = (
+        "think: Heat the apple 1 with the microwave before",
+        "think: you put it in the garbagecan 1.",
+    )
+    assert AUDITOR.spoken([first]) == AUDITOR.spoken([second]) == []
+    (leak,) = AUDITOR.spoken(["look", first, "go to microwave 1", second])
+    assert (leak.check, leak.begun, leak.turn, leak.hint) == ("split", 2, 4, HINT)
+    assert "turns 2 and 4 still says" in leak_message("t", leak)
+    fields = [
+        f"goal: a hot apple\nthought: {half.removeprefix('think: ')}\naction: look"
+        for half in (first, second)
+    ]
+    assert [leak.check for leak in AUDITOR.spoken(fields)] == ["split"]
+    assert (
+        AUDITOR.spoken(["go to microwave 1", "heat apple 1 with microwave 1", "move apple 1 to fridge 1"])
+        == []
+    )
+
+
+def test_to_have_been_told_the_goal_is_no_leak():
+    cap = "The instruction says that the price must be lower than 40 dollars."
+    pair = "I was told to put both mugs in the same drawer."
+    auditor = LeakAuditor(
+        hints=(
+            "Put both {object}s in the same {target}.",
+            "Read the price of the {item}: it must be lower than allowed.",
+        )
+    )
+    for said, goal in (
+        (cap, "a mug, price lower than 40 dollars"),
+        (pair, "put both mugs in the same drawer."),
+    ):
+        assert [leak.check for leak in auditor.spoken([f"think: {said}"])] == ["told"]
+        assert auditor.spoken([f"think: {said}"], goal="put a book on the desk.")
+        assert auditor.spoken([f"think: {said}"], goal=goal) == []
 
 
 def clean_episodes(number: int) -> list[tuple[str, ...]]:
@@ -144,3 +195,11 @@ def test_a_hundred_thousand_rows_take_minutes_at_most():
         auditor.unspoken("\n".join(replies))
     a_row = (time.process_time() - start) / len(episodes)
     assert 100_000 * a_row < 600
+
+
+def test_what_is_remembered_does_not_grow_with_the_rows(monkeypatch):
+    monkeypatch.setattr(audit, "_MOST_KNOWN", 50)
+    auditor = LeakAuditor(hints=(HINT,))
+    for number in range(200):
+        auditor.spoken([f"think: I see the mug {number} there.", f"think: I see no mug {number} here."])
+    assert len(auditor._known) <= 50 and len(auditor._known_pairs) <= 50

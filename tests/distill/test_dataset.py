@@ -17,7 +17,8 @@ from actors.config import AgentConfig
 from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, GivenHint, Turn, to_row
 from distill import dataset
 from distill.audit import LeakAuditor, LeakError
-from distill.dataset import DatasetError, build_dataset, make_row
+from distill.dataset import DatasetError, RowMaker, build_dataset
+from distill.dataset_card import CardError, seal_of, verify_card
 from distill.strip import RowFilter
 from train.schema import SFT_SCHEMA, TOKENS_SCHEMA
 from train.tokenize import IGNORED, prove_mask
@@ -57,9 +58,13 @@ def teacher(trajectory_of, panel_of):
 def row_of(tokenizer):
     def make(trajectory, max_length=None, filters=RowFilter()):
         auditor = LeakAuditor(hints=(HINT.text,))
-        return make_row(
-            to_row(trajectory), make_agent(AgentConfig(), "alfworld"), auditor, tokenizer, max_length, filters
+        make_row = RowMaker(
+            agent=make_agent(AgentConfig(), "alfworld"),
+            auditor=auditor,
+            max_length=max_length,
+            filters=filters,
         )
+        return make_row(to_row(trajectory), tokenizer)
 
     return make
 
@@ -116,10 +121,13 @@ def test_rows_that_cannot_be_trained_on_are_left_out_with_a_reason(row_of, token
     assert row_of(teacher[0], filters=RowFilter(max_steps=1))["left_out"] == "more than 1 steps"
 
 
-def test_a_row_too_long_is_an_error_unless_it_may_be_skipped(row_of, teacher, tmp_path, monkeypatch):
+def test_a_row_too_long_is_an_error_unless_it_may_be_skipped(
+    row_of, teacher, tokenizer, tmp_path, monkeypatch
+):
     rows = [row_of(teacher[0], max_length=20), row_of(teacher[1])]
     table = pa.Table.from_pylist(rows, schema=dataset._DONE)
     monkeypatch.setattr(dataset, "_stream", lambda *_: iter([table]))
+    monkeypatch.setattr(dataset, "_tokenizer", lambda _: tokenizer)
     write(tmp_path, teacher[:2], "t.parquet")
     args = {
         "agent": AgentConfig(),
@@ -147,6 +155,107 @@ def test_what_is_no_trajectory_file_is_named_before_ray_is_asked(tmp_path, teach
     pq.write_table(SFT_SCHEMA.empty_table(), tmp_path / "rows.parquet")
     with pytest.raises(DatasetError, match="holds sft, not trajectories"):
         build_dataset([tmp_path / "rows.parquet"], **args)
+
+
+@pytest.fixture
+def build_here(tiny_model, tmp_path, monkeypatch):  # noqa: F811
+    """`build_dataset` with its rows made in this process."""
+
+    def stream(files, make, model_path):
+        made = [
+            make(row, dataset._tokenizer(model_path))
+            for file in files
+            for row in pq.read_table(file).to_pylist()
+        ]
+        yield dataset._table(
+            sorted(made, key=lambda row: [row[name] for name in dataset._ORDER]), dataset._DONE
+        )
+
+    monkeypatch.setattr(dataset, "_stream", stream)
+
+    def run(trajectories, out="out", **options):
+        summary = build_dataset(
+            [write(tmp_path / f"in-{out}", trajectories)],
+            agent=AgentConfig(),
+            env_name="alfworld",
+            model_path=str(tiny_model),
+            arm="distill",
+            out_dir=tmp_path / out,
+            **options,
+        )
+        return summary, tmp_path / out
+
+    return run
+
+
+def test_a_leak_is_rewritten_where_the_action_stays_and_left_out_where_not(build_here, teacher, tokenizer):
+    hinted = Turn(reply=LEAK.reply.removeprefix("think: "), action="x", observation="Nothing happens.")
+    mixed = [with_reply(teacher[0], LEAK), with_reply(teacher[1], hinted), *teacher[2:]]
+    summary, out = build_here(mixed, on_leak="rewrite")
+    audit = json.loads((out / "card.json").read_text())["leak_audit"]
+    assert (audit["policy"], audit["rows_rewritten"], audit["rows_left_out"]) == ("rewrite", 1, 1)
+    assert "turn 1 still says" in audit["taken_out"][0]
+    rows = {row["trajectory_id"]: row for row in pq.read_table(out / "rows.parquet").to_pylist()}
+    assert teacher[1].id not in rows and summary.num_rows == 7
+    told = [m["content"] for m in rows[teacher[0].id]["messages"] if m["role"] == "assistant"]
+    assert told == [turn.reply for turn in teacher[0].turns]
+    dropped, _ = build_here(mixed, out="dropped", on_leak="drop")
+    assert dropped.num_rows == 6
+    with pytest.raises(LeakError, match="turn 1 still says"):
+        build_here(mixed, out="failed")
+
+
+def test_the_card_is_sealed_and_every_change_breaks_the_seal(build_here, teacher):
+    _, out = build_here(teacher)
+    card = verify_card(out)
+    assert card["masks"]["loss_by_role"] == {"assistant": 1.0} and card["masks"]["rows_read_again"] > 0
+    assert card["seal"] in (out / "card.md").read_text()
+
+    def changed(name, change):
+        before = (out / name).read_bytes()
+        (out / name).write_bytes(change(before))
+        with pytest.raises(CardError) as caught:
+            verify_card(out)
+        (out / name).write_bytes(before)
+        return str(caught.value)
+
+    assert "was changed after it was sealed" in changed(
+        "card.json", lambda b: b.replace(b'"rows_left_out": 0', b'"rows_left_out": 1')
+    )
+    assert "rows.parquet has sha256" in changed("rows.parquet", lambda b: b[:-9] + b"x" + b[-8:])
+    assert "tokens.parquet has sha256" in changed("tokens.parquet", lambda b: b + b" ")
+    assert "samples.json has sha256" in changed("samples.json", lambda b: b + b" ")
+    assert "cannot be read as a sealed card" in changed("card.json", lambda b: b[:100])
+    (out / "rows.parquet").unlink()
+    with pytest.raises(CardError, match=r"rows\.parquet is missing"):
+        verify_card(out)
+
+
+def test_a_card_that_lies_is_refused_even_with_a_new_seal(build_here, teacher):
+    _, out = build_here(teacher)
+    card = json.loads((out / "card.json").read_text())
+    for change, complaint in (
+        ({"masks": card["masks"] | {"proven_rows": 3}}, "3 proven masks"),
+        (
+            {"masks": card["masks"] | {"loss_by_role": {"assistant": 0.9, "user": 0.1}}},
+            "not on the assistant alone",
+        ),
+    ):
+        forged = card | change
+        (out / "card.json").write_text(json.dumps(forged | {"seal": seal_of(forged)}))
+        with pytest.raises(CardError, match=complaint):
+            verify_card(out)
+
+
+def test_the_samples_are_the_rows_token_by_token(build_here, teacher):
+    _, out = build_here([replace(t, opening=t.opening + " \u00e9\u4e2d\U0001f600") for t in teacher])
+    samples = json.loads((out / "samples.json").read_text())
+    rows = pq.read_table(out / "rows.parquet").to_pylist()
+    assert [s["trajectory_id"] for s in samples] == [row["trajectory_id"] for row in rows[:2]]
+    text = "".join(piece for piece, _ in samples[0]["pieces"])
+    assert "\u00e9\u4e2d\U0001f600" in text and "\ufffd" not in text
+    said = "".join(piece for piece, has_loss in samples[0]["pieces"] if has_loss)
+    assert said.startswith(rows[0]["messages"][2]["content"])
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +337,7 @@ def test_the_dataset_is_whole_counted_and_the_same_every_time(
         "card.json",
         "card.md",
         "rows.parquet",
+        "samples.json",
         "tokens.parquet",
     ]
 

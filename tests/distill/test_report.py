@@ -2,18 +2,20 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
 
 from actors.trajectory import EndReason, GivenHint
+from distill.dataset_card import Sample
 from distill.hints.hint import Hint
 from distill.report import plots, words
 from distill.report.build import build_report
 from distill.report.inputs import SOURCES_SHOWN_PER_HINT, ReportInputs, choose_example, collect_inputs
 from distill.report.table import table_text
+from distill.report.tokens import samples_of, token_view
 from distill.results import build_results
 from envs.config import ShopConfig, WebshopConfig
 from envs.registry import generate, list_tasks, make_panel
@@ -408,3 +410,34 @@ def test_what_stands_in_brackets_is_escaped():
 
     assert _buttons("[<b>x</b>] a < b [y]") == "<kbd>&lt;b&gt;x&lt;/b&gt;</kbd> a &lt; b <kbd>y</kbd>"
     assert _buttons("no [brackets\nhere] and []") == "no [brackets\nhere] and []"
+
+
+def test_training_rows_are_shown_token_by_token_and_escaped(inputs, tmp_path):
+    evil = "<script>alert(1)</script>"
+    sample = Sample(
+        task_id=f"alfworld/train/{evil}",
+        trajectory_id="t7",
+        pieces=(
+            ("<|im_start|>", False),
+            ("user\n", False),
+            (evil, False),
+            ("go", True),
+            ("<|im_end|>", True),
+        ),
+    )
+    view = str(token_view(sample))
+    assert "<b>go</b><b>&lt;|im_end|&gt;</b>" in view and "<i>user↵</i><br>" in view
+    assert "<script" not in view
+    page = build_report(replace(inputs, samples={"distill": (sample,)}), tmp_path).read_text()
+    assert "2 of 5 tokens under loss" in page and view in page and evil not in page
+    assert "token by token" not in build_report(inputs, tmp_path / "without").read_text()
+
+
+def test_a_long_row_is_cut_in_the_view_and_the_rest_counted():
+    sample = Sample(task_id="t", trajectory_id="t", pieces=(("a", True),) * 5000)
+    assert "3,500 more tokens" in token_view(sample)
+
+
+def test_samples_come_back_as_they_were_written():
+    sample = Sample(task_id="t", trajectory_id="i", pieces=(("a", True), ("b", False)))
+    assert samples_of(json.loads(json.dumps([asdict(sample)]))) == (sample,)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train import tokenize
+from train import segments
 from train.errors import MaskError, RowTooLongError
 from train.schema import TOKENS_SCHEMA
+from train.segments import segment_by_prompts
 from train.tokenize import IGNORED, prove_mask, to_tokens_row, tokenize_row
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -90,7 +91,8 @@ def test_every_reply_continues_the_prompt_that_the_model_is_asked_with(tokenizer
 
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
-turns = st.lists(st.tuples(texts, texts), min_size=1, max_size=6)
+# Replies are stripped where they are read; a blank at their head would be read together with the template's own.
+turns = st.lists(st.tuples(texts, texts.map(str.strip)), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
@@ -105,7 +107,7 @@ def test_any_conversation_gets_the_mask_that_rendering_by_prefixes_gives(tokeniz
 
     input_ids, labels = tokenize_row(chat, tokenizer)
 
-    slow = tokenize._segment_by_prefixes(chat, tokenizer, "")
+    slow = segment_by_prompts(chat, tokenizer)
     expected = [
         (i, s.has_loss) for s in slow for i in tokenizer(s.text, add_special_tokens=False)["input_ids"]
     ]
@@ -127,8 +129,8 @@ def test_the_systems_own_default_message_carries_no_loss():
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
-        (templates.FORGETS_THINKING, "rewrites the reply|does not keep earlier turns"),
-        (templates.FORGETS_THINKING_QUIETLY, "does not keep earlier turns"),
+        (templates.FORGETS_THINKING, "rewrites the reply"),
+        (templates.FORGETS_THINKING_QUIETLY, "rewrites the reply"),
         (templates.UPPER_CASE, "message 2: the chat template rewrites the reply.*'> think: fir.*'> THINK"),
         (templates.NEVER_ENDS, "end-of-turn token"),
         (templates.ALTERNATES, "refuses the conversation: roles must alternate"),
@@ -136,7 +138,7 @@ def test_the_systems_own_default_message_carries_no_loss():
 )
 def test_a_template_that_cannot_be_trained_on_is_refused(template, complaint):
     thinking = [*CHAT[:2], {"role": "assistant", "content": "<think>mug</think>go to cabinet 6"}, *CHAT[3:]]
-    chat = CHAT if template != templates.FORGETS_THINKING_QUIETLY else thinking
+    chat = thinking if "</think>" in template else CHAT
 
     with pytest.raises(MaskError, match=f"row t7.*({complaint})"):
         tokenize_row(chat, make_tokenizer(template), row_id="t7")
@@ -207,10 +209,11 @@ def test_a_row_has_the_declared_columns():
 def test_a_long_conversation_costs_one_render(monkeypatch):
     tokenizer = make_tokenizer(templates.CHATML)
     chat = CHAT[:1] + CHAT[1:3] * 50
-    tokenize_row(chat, tokenizer)
+    for _ in range(10):  # The first rows are rendered both ways.
+        tokenize_row(chat, tokenizer)
     renders = []
-    render = tokenize._render
-    monkeypatch.setattr(tokenize, "_render", lambda *a, **k: renders.append(1) or render(*a, **k))
+    render = segments.render
+    monkeypatch.setattr(segments, "render", lambda *a, **k: renders.append(1) or render(*a, **k))
 
     started = time.perf_counter()
     for _ in range(20):
