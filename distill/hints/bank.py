@@ -4,14 +4,15 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from actors.trajectory import Trajectory
 from distill.atomic import replacing
@@ -23,6 +24,7 @@ _NEGATION = re.compile(r"\b(?:not|never|no|don't|avoid|without|stop|instead)\b")
 
 
 _READABLE_VERSIONS = ("1", "2")
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class BankError(ValueError):
@@ -71,13 +73,13 @@ class Bank:
             )
 
     def evaluation_sources(
-        self, panel: Panel, trajectories: Iterable[Trajectory] = ()
+        self, panel: Panel, at_hand: Mapping[str, str] = _NONE
     ) -> Iterator[tuple[Hint, str, str | None]]:
         """(hint, source, task) for every source whose task is in the panel, and with None for a task that nobody names.
 
-        Where `trajectories` do not hold an episode, what the lineage says of its task counts. Advice without any source passes.
+        `at_hand`: task keys by episode; where an episode is not among them, what the lineage says of its task counts. Advice without any
+        source passes.
         """
-        at_hand = {trajectory.id: trajectory.task.key for trajectory in trajectories}
         evaluated = {task.key for task in panel.tasks}
         for hint in self.hints:
             told = {writing.source: writing.task for writing in hint.lineage}
@@ -88,11 +90,14 @@ class Bank:
 
     def check_no_evaluation_task(self, trajectories: Iterable[Trajectory], panel: Panel) -> None:
         """Raise `BankError` if a hint was drawn from a task of the panel, or from an episode whose task is not known."""
-        trajectories = tuple(trajectories)
-        for hint, source, task in self.evaluation_sources(panel, trajectories):
+        self.check_sources(panel, {trajectory.id: trajectory.task.key for trajectory in trajectories})
+
+    def check_sources(self, panel: Panel, at_hand: Mapping[str, str] = _NONE) -> None:
+        """The same, given task keys by episode."""
+        for hint, source, task in self.evaluation_sources(panel, at_hand):
             if task is None:
                 raise BankError(
-                    f"hint {hint.text!r} comes from episode {source}, which is not among the {len(trajectories)} at hand, "
+                    f"hint {hint.text!r} comes from episode {source}, which is not among the {len(at_hand)} at hand, "
                     "and the bank does not name its task; pass every rollout that hints were mined from"
                 )
             raise BankError(
@@ -106,7 +111,7 @@ class Bank:
         config: BankConfig = BankConfig(),
         *,
         panel: Panel | None = None,
-        trajectories: Iterable[Trajectory] = (),
+        at_hand: Mapping[str, str] = _NONE,
     ) -> "Bank":
         """Both banks as one, folded anew from what was written; what both hold of the same failure counts once.
 
@@ -116,7 +121,7 @@ class Bank:
         """
         merged = build_bank([*self.hints, *other.hints], config)
         if panel is not None:
-            merged.check_no_evaluation_task(trajectories, panel)
+            merged.check_sources(panel, at_hand)
         return merged
 
     def save(self, path: Path) -> None:
@@ -184,18 +189,19 @@ def ordered_bank(hints: Iterable[Hint]) -> Bank:
 
 def near_duplicate(a: str, b: str, similarity: float) -> bool:
     """Whether two texts are alike in the sense of the bank."""
-    return _alike(_comparable(a), _comparable(b), similarity)
+    a, b = comparable(a), comparable(b)
+    # "Do not open ..." and "Open ..." are near in letters and opposite in advice.
+    return forbids(a) == forbids(b) and fuzz.ratio(a, b, score_cutoff=similarity) >= similarity
 
 
-def _comparable(text: str) -> str:
-    # What a slot is called ({item}, {object}) is the writer's whim and would hide or feign likeness.
+def comparable(text: str) -> str:
+    """What of a text decides likeness. What a slot is called ({item}, {object}) is the writer's whim and would hide or feign it."""
     return re.sub(r"\{[^{}]*\}", "{}", normalise(text))
 
 
-def _alike(a: str, b: str, similarity: float) -> bool:
-    # "Do not open ..." and "Open ..." are near in letters and opposite in advice.
-    same_sense = bool(_NEGATION.search(a)) == bool(_NEGATION.search(b))
-    return same_sense and fuzz.ratio(a, b, score_cutoff=similarity) >= similarity
+def forbids(text: str) -> bool:
+    """Whether it advises against something; texts that differ in this are never alike."""
+    return bool(_NEGATION.search(text))
 
 
 def _fold(writings: Iterable[Writing], similarity: float, *, kind: str, env: str) -> list[Hint]:
@@ -208,16 +214,18 @@ def _fold(writings: Iterable[Writing], similarity: float, *, kind: str, env: str
         for group in by_words.values()
     ]
     homes: list[list[Hint]] = []
-    keys: list[str] = []
+    leaders: dict[bool, tuple[list[str], list[int]]] = {True: ([], []), False: ([], [])}
     # The most frequent wording leads its group; ties by id, never by the order of arrival.
     for hint in sorted(exact, key=_rank):
-        key = _comparable(hint.text)
-        home = next((i for i, known in enumerate(keys) if _alike(key, known, similarity)), None)
-        if home is None:
-            homes.append([hint])
+        key = comparable(hint.text)
+        keys, places = leaders[forbids(key)]
+        match = next(process.extract_iter(key, keys, scorer=fuzz.ratio, score_cutoff=similarity), None)
+        if match is None:
             keys.append(key)
+            places.append(len(homes))
+            homes.append([hint])
         else:
-            homes[home].append(hint)
+            homes[places[match[2]]].append(hint)
     folded = [
         group[0] if len(group) == 1 else hint_of(_lineage(group), group[0].text, kind=kind, env=env)
         for group in homes
