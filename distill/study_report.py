@@ -51,6 +51,7 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         versions=_versions(),
         determinism=determinism_class(config.model, config.sampling.eval),
         ledger=_ledger(plan, store),
+        notes=_notes(plan),
         resamples=config.statistics.resamples,
     )
     base = plan.train_rollouts.get("base")
@@ -63,6 +64,14 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore) -> ReportIn
         curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
         honesty=config.note.strip(),
     )
+
+
+def _notes(plan: StudyPlan) -> list[str]:
+    if plan.hints is None or "imported" not in plan.hints.config:
+        return []
+    return [
+        f"The hints are an imported bank (sha256 {plan.hints.config['imported'][:12]}), not drawn from this study's own failures."
+    ]
 
 
 def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:

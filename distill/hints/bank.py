@@ -64,6 +64,13 @@ class Bank:
         """The kind's hints, most frequent first; () for a kind that never failed."""
         return self._by_kind.get(kind, ())
 
+    def limited(self, config: BankConfig) -> "Bank":
+        """What `min_count` and `max_per_kind` leave of it; nothing is folded."""
+        groups: dict[tuple[str, str], list[Hint]] = defaultdict(list)
+        for hint in self.hints:
+            groups[hint.env, hint.kind].append(hint)
+        return Bank(hints=tuple(hint for group in groups.values() for hint in _limited(group, config)))
+
     def require_hints(self) -> None:
         """Raise `BankError` if there is no hint at all."""
         if not self.hints:
@@ -174,7 +181,7 @@ def build_bank(hints: Iterable[Hint], config: BankConfig = BankConfig()) -> Bank
     kept: list[Hint] = []
     for env, kind in sorted(groups):
         folded = _fold(groups[env, kind], config.similarity, kind=kind, env=env)
-        kept += [hint for hint in folded if hint.count >= config.min_count][: config.max_per_kind]
+        kept += _limited(folded, config)
     return Bank(hints=tuple(kept))
 
 
@@ -185,6 +192,10 @@ def ordered_bank(hints: Iterable[Hint]) -> Bank:
         groups[hint.id].append(hint)
     joined = [group[0] if len(group) == 1 else _joined(group) for group in groups.values()]
     return Bank(hints=tuple(sorted(joined, key=lambda hint: (hint.env, hint.kind, *_rank(hint)))))
+
+
+def _limited(ranked: Sequence[Hint], config: BankConfig) -> list[Hint]:
+    return [hint for hint in ranked if hint.count >= config.min_count][: config.max_per_kind]
 
 
 def near_duplicate(a: str, b: str, similarity: float) -> bool:
