@@ -18,6 +18,7 @@ SIMILARITY = 85.0
 
 _STEPS_SHOWN = 5
 _LINEAGE_SHOWN = 10
+_FAILURES_SHOWN = 3
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -48,7 +49,9 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         help="last turns shown of a failure (default: %(default)s)",
     )
     show.add_argument(
-        "--all", action="store_true", help=f"the whole lineage, not the first {_LINEAGE_SHOWN} of it"
+        "--all",
+        action="store_true",
+        help=f"the whole lineage and every failure, not the first {_LINEAGE_SHOWN} and {_FAILURES_SHOWN}",
     )
     add_out(show)
     add_json(show)
@@ -149,7 +152,11 @@ def run_show(args: argparse.Namespace) -> int:
     found = _locate(args.bank, args.out)
     hint = hints_views.chosen(found.bank.hints, args.id)
     shown = None if args.all else _LINEAGE_SHOWN
-    failures = load_trajectories(found.rollouts, hint.sources[:shown]) if found.rollouts else []
+    failures = (
+        load_trajectories(found.rollouts, hint.sources[: None if args.all else _FAILURES_SHOWN])
+        if found.rollouts
+        else []
+    )
     view = hints_views.HintView(hint=hint, failures=failures, steps=args.steps, shown=shown)
     print(view.json() if args.json else view.text(), end="")
     return EXIT_OK

@@ -127,9 +127,10 @@ class HintView:
     def _lineage(self) -> list[str]:
         writings = self.hint.writings
         lines = ["", "failure           task, writer, prompt, tokens, price"]
+        at_hand = {failure.id: failure.task.key for failure in self.failures}
         for writing in writings[: self.shown]:
             facts = [
-                writing.task or "task not recorded",
+                writing.task or at_hand.get(writing.source, "task not recorded"),
                 writing.writer,
                 f"prompt {writing.prompt_sha256[:12]}" if writing.prompt_sha256 else "",
                 f"{writing.prompt_tokens}+{writing.completion_tokens} tokens"

@@ -169,6 +169,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _hint(entry: Any, defaults: Defaults) -> tuple[Hint, bool]:
     """The hint, and whether its words were edited."""
+    _require_whole_characters(entry)
     row = _HintRow.model_validate(entry)
     env = row.env or defaults.env
     if env is None:
@@ -194,6 +195,17 @@ def _hint(entry: Any, defaults: Defaults) -> tuple[Hint, bool]:
     hint = hint_of(lineage, row.text, kind=row.kind, env=env)
     told = replace(hint, count=row.count or hint.count, sources=tuple(row.sources) or hint.sources)
     return replace(told, uses_oracle=told.uses_oracle or row.uses_oracle), edited
+
+
+def _require_whole_characters(entry: Any) -> None:
+    """JSON can escape half of a character, which nothing can store or send."""
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ord(error.object[error.start])
+        raise ValueError(f"holds half of a character, \\u{half:04x} without its other half") from None
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
 
 
 def _leading_words(lineage: Iterable[Writing], kind: str, env: str) -> str:
