@@ -1,7 +1,6 @@
 """A hint and its lineage."""
 
 import hashlib
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ SCHEMA_VERSION = "2"
 
 def normalise(text: str) -> str:
     """The text by which two hints are the same: lower case, single blanks, no list mark, no closing full stop."""
-    return re.sub(r"\s+", " ", text).strip().lstrip("-*• ").rstrip(".!").strip().lower()
+    return " ".join(text.split()).lstrip("-*• ").rstrip(".!").strip().lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -13,6 +13,7 @@ from distill.hints.hint import Hint
 from distill.report import plots, words
 from distill.report.build import build_report
 from distill.report.inputs import SOURCES_SHOWN_PER_HINT, ReportInputs, choose_example, collect_inputs
+from distill.report.page import default_summary
 from distill.report.table import table_text
 from distill.results import build_results
 from envs.config import ShopConfig, WebshopConfig
@@ -408,3 +409,13 @@ def test_what_stands_in_brackets_is_escaped():
 
     assert _buttons("[<b>x</b>] a < b [y]") == "<kbd>&lt;b&gt;x&lt;/b&gt;</kbd> a &lt; b <kbd>y</kbd>"
     assert _buttons("no [brackets\nhere] and []") == "no [brackets\nhere] and []"
+
+
+def test_the_summary_tells_an_imported_bank_from_own_failures(panel_of, arms_of, a_hint):
+    panel = panel_of(6)
+    arms = arms_of(panel)
+    own = build_results("s", panel, arms, resamples=100)
+    imported = build_results("s", panel, arms, resamples=100, ledger={"hints": {"imported hints": 3}})
+    told = [default_summary(ReportInputs(results=results, hints=(a_hint,))) for results in (own, imported)]
+    assert "its failures were turned into 1 short hints, and it played again as a teacher" in told[0]
+    assert "was given an imported bank of 1 short hints and played as a teacher" in told[1]
