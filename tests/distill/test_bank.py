@@ -1,6 +1,7 @@
 """Folding, lineage and the bank's file."""
 
 import random
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -245,11 +246,19 @@ def test_a_hint_that_contradicts_its_lineage_is_refused():
         from_row(row | {"sources": ["t9"]})
 
 
-def test_a_failed_write_leaves_the_old_bank_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_bank_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "bank.parquet"
     build_bank([hint(OPEN)]).save(path)
     with pytest.raises(UnicodeEncodeError):
         ordered_bank([hint("Open the {container} \ud800 now.")]).save(path)
+
+    def full(table: object, file: Path) -> None:
+        file.write_bytes(b"PAR1 half of it")
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="disk is full"):
+        broken.setattr("distill.hints.bank.pq.write_table", full)
+        build_bank([hint(OPEN_TOO)]).save(path)
     assert [h.text for h in Bank.load(path).hints] == [OPEN]
     assert [file.name for file in tmp_path.iterdir()] == ["bank.parquet"]
 

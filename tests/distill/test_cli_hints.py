@@ -258,6 +258,7 @@ def test_no_verb_shows_a_models_words_raw(save, offbook, failure, tmp_path):
     for form in ("jsonl", "csv", "md"):
         assert "漢字" in offbook("export", bank, "--format", form)[1]
     (tmp_path / "x.json").write_text(json.dumps({EVIL: [3]}))
+    assert "\\x1b" in offbook("list", EVIL)[2]
     assert "\\x1b" in offbook("import", str(tmp_path / "x.json"), "--out", str(tmp_path / "y.parquet"))[2]
 
 
