@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from distill.commands import EXIT_BAD_INPUT, EXIT_INTERRUPTED, VERBS
+from distill.printable import visible
 from distill.version import VERSION
 
 DESCRIPTION = """\
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = expected_message(error)
         if args.debug or message is None:
             raise
-        print(f"offbook: {message}", file=sys.stderr)
+        print("offbook: " + visible(message, keep="\n"), file=sys.stderr)
         return EXIT_BAD_INPUT
 
 

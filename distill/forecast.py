@@ -98,7 +98,7 @@ def _size(stage: Stage, sizes: Mapping[str, float], pilot: Pilot) -> float:
             return sizes[stage.inputs["failures_of"].key] * (
                 1 - _success_rate(stage.inputs["failures_of"], pilot)
             )
-        case "hints":
+        case "hints" if "base" in stage.inputs:
             return sizes[stage.inputs["base"].key] * (1 - _success_rate(stage.inputs["base"], pilot))
         case "dataset":
             sources = [source for source in stage.inputs.values() if source.kind == "rollout"]
@@ -115,7 +115,7 @@ def _scaled(stage: Stage, size: float, like: Mapping[str, Any], pilot: Pilot, gp
         case "rollout":
             unit = counts["episodes"]
         case "hints":
-            unit = counts["failures"]
+            unit = counts.get("failures", size)  # An imported bank was written elsewhere.
         case "dataset":
             unit = counts["rows"]
         case "fit":

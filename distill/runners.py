@@ -170,7 +170,9 @@ class StudyRunners:
             world.close()
 
     def hints(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
-        """Hints from the failures of the base rollouts, folded into a bank."""
+        """Hints from the failures of the base rollouts, folded into a bank; or a bank that was made elsewhere."""
+        if "imported" in stage.config:
+            return self._import_hints(stage, folder, store)
         from distill.hints.bank import build_bank
         from distill.hints.writer import CALLS, write_hints
 
@@ -188,6 +190,17 @@ class StudyRunners:
             "hints": sum(h.count for h in bank.hints),
             "distinct hints": len(bank.hints),
         }
+
+    def _import_hints(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
+        assert self.config.bank.file is not None
+        read = Bank.load(Path(self.config.bank.file))
+        if read.sha256 != stage.config["imported"]:
+            raise StageError(f"{self.config.bank.file} has changed since the study was planned; start again")
+        bank = read.limited(self.config.bank)
+        bank.require_hints()
+        bank.check_sources(Panel.load(store.folder(stage.inputs["tasks"]) / "test.panel.json"))
+        bank.save(folder / "bank.parquet")
+        return {"imported hints": sum(h.count for h in bank.hints), "distinct hints": len(bank.hints)}
 
     def dataset(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         from actors.models import resolve_model
@@ -268,10 +281,7 @@ def _left_out(stage: Stage, store: StageStore, sources: Sequence[Path], filters:
         at_most = store.manifest(stage.inputs["as_many_as"])["counts"]["rows"]
     seen = None
     if "bank" in stage.inputs:
-        bank = stage.inputs["bank"]
-        seen = tasks_of_hints(
-            Bank.load(store.folder(bank) / "bank.parquet"), store.folder(bank.inputs["base"])
-        )
+        seen = tasks_of_hints(Bank.load(store.folder(stage.inputs["bank"]) / "bank.parquet"))
     shortest = chosen.get("shortest", False)
     if not shortest and at_most is None and seen is None:
         return {}

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from actors.store import TRAJECTORIES
 from actors.trajectory import Trajectory, from_row
-from distill.hints.bank import Bank
+from distill.hints.bank import Bank, BankError
 from distill.strip import RowFilter, why_left_out
 
 LONGER = "a shorter success at the task was taken"
@@ -52,10 +52,15 @@ def read_successes(folders: Sequence[Path], filters: RowFilter) -> list[Success]
     return list(found.values())
 
 
-def tasks_of_hints(bank: Bank, base: Path) -> dict[str, frozenset[str]]:
-    """By hint id, the tasks whose failures it was written from. `base`: the folder of the rollouts that hints were mined from."""
-    task_of = {t.id: t.task.key for t in _stream(base)}
-    return {hint.id: frozenset(task_of[source] for source in hint.sources) for hint in bank.hints}
+def tasks_of_hints(bank: Bank) -> dict[str, frozenset[str]]:
+    """By hint id, the tasks whose failures it was written from. Raises `BankError` for a hint that knows its failures but not their tasks."""
+    for hint in bank.hints:
+        if hint.sources and not hint.tasks:
+            raise BankError(
+                f"hint {hint.text!r} does not know the tasks that it was written from (a bank of schema version 1), "
+                "so hint_seen = 'drop' cannot tell them apart; write the hints again, or use hint_seen = 'keep'"
+            )
+    return {hint.id: frozenset(hint.tasks) for hint in bank.hints}
 
 
 def left_out(

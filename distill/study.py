@@ -4,12 +4,14 @@ tasks -> base rollouts -> hints -> teacher rollouts -> datasets -> adapters -> e
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from actors.agents import make_agent
 from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, short_hash
 from distill.config import StudyConfig
 from distill.fingerprint import model_fingerprint
+from distill.hints.bank import Bank
 from distill.hints.config import RetrieverConfig
 from distill.stages import Stage
 from distill.task_choice import choose_panel
@@ -61,10 +63,11 @@ def plan_stages(config: StudyConfig) -> StudyPlan:
     tasks = builder.tasks()
     rollouts: dict[str, Stage] = {}
     hints = None
-    if students or hinted:
+    imports_hints = config.bank.file is not None
+    if {"base", REROLL} & {*sources} or ((hinted or teachers) and not imports_hints):
         rollouts["base"] = builder.train_rollout("base", tasks)
     if hinted or teachers:
-        hints = builder.hints(rollouts["base"])
+        hints = builder.imported_hints(tasks) if imports_hints else builder.hints(rollouts["base"])
     if REROLL in sources:
         rollouts[REROLL] = builder.train_rollout(REROLL, tasks, base=rollouts["base"])
     for teacher in teachers:
@@ -222,7 +225,7 @@ class _Builder:
     def hints(self, base: Stage) -> Stage:
         content = {
             "writer": self.config.writer.decisive,
-            "bank": self.config.bank.model_dump(mode="json"),
+            "bank": self.config.bank.model_dump(mode="json", exclude={"file"}),
         }
         return Stage(
             name="hints",
@@ -230,6 +233,17 @@ class _Builder:
             version=VERSIONS["hints"],
             config=content,
             inputs={"base": base, "tasks": base.inputs["tasks"]},
+        )
+
+    def imported_hints(self, tasks: Stage) -> Stage:
+        """A bank's content decides, not the file that holds it."""
+        assert self.config.bank.file is not None
+        content = {
+            "imported": Bank.load(Path(self.config.bank.file)).sha256,
+            "bank": self.config.bank.model_dump(mode="json", exclude={"file", "similarity"}),
+        }
+        return Stage(
+            name="hints", kind="hints", version=VERSIONS["hints"], config=content, inputs={"tasks": tasks}
         )
 
     def dataset(

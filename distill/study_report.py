@@ -64,6 +64,7 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore, browser: st
         versions=package_versions(),
         determinism=determinism_class(config.model, config.sampling.eval),
         ledger=_ledger(plan, store),
+        notes=_notes(plan),
         resamples=config.statistics.resamples,
     )
     base = plan.train_rollouts.get("base")
@@ -91,6 +92,14 @@ def comparisons_of(config: StudyConfig) -> list[tuple[str, str]]:
         else:
             own += [(name, arm.student)] if arm.student else [(name, "base"), ("teacher", name)]
     return [pair for pair in (*STANDARD_COMPARISONS, *own) if {*pair} <= {*config.arms}]
+
+
+def _notes(plan: StudyPlan) -> list[str]:
+    if plan.hints is None or "imported" not in plan.hints.config:
+        return []
+    return [
+        f"The hints are an imported bank (sha256 {plan.hints.config['imported'][:12]}), not drawn from this study's own failures."
+    ]
 
 
 def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:

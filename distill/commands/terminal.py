@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from distill.printable import visible
+
 Cell = tuple[str, str]
 """(text, rich style)"""
 _PIPE_WIDTH = 240
@@ -27,5 +29,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
     for heading in headings:
         shown.add_column(heading, overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(text, style=style) for text, style in row))
+        # Only the line's end may pass: an escape sequence in a model's words would be obeyed by the terminal.
+        shown.add_row(*(Text(visible(text, keep="\n"), style=style) for text, style in row))
     return shown

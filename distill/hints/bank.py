@@ -1,25 +1,30 @@
 """The bank: every hint written, near-duplicates folded, ordered by how often each was written. Frozen; knows nothing of retrieval."""
 
-import dataclasses
 import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from actors.trajectory import Trajectory
+from distill.atomic import replacing
 from distill.hints.config import BankConfig
-from distill.hints.hint import HINT_SCHEMA, Hint, from_row, normalise, to_row
+from distill.hints.hint import HINT_SCHEMA, Hint, Writing, from_row, hint_of, normalise, to_row
 from envs.panel import Panel
 
 _NEGATION = re.compile(r"\b(?:not|never|no|don't|avoid|without|stop|instead)\b")
+
+
+_READABLE_VERSIONS = ("1", "2")
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class BankError(ValueError):
@@ -59,6 +64,13 @@ class Bank:
         """The kind's hints, most frequent first; () for a kind that never failed."""
         return self._by_kind.get(kind, ())
 
+    def limited(self, config: BankConfig) -> "Bank":
+        """What `min_count` and `max_per_kind` leave of it; nothing is folded."""
+        groups: dict[tuple[str, str], list[Hint]] = defaultdict(list)
+        for hint in self.hints:
+            groups[hint.env, hint.kind].append(hint)
+        return Bank(hints=tuple(hint for group in groups.values() for hint in _limited(group, config)))
+
     def require_hints(self) -> None:
         """Raise `BankError` if there is no hint at all."""
         if not self.hints:
@@ -67,33 +79,66 @@ class Bank:
                 "(more tasks, a harder split) and that the writer wrote (its summary is in writer.json beside the bank)"
             )
 
-    def check_no_evaluation_task(self, trajectories: Iterable[Trajectory], panel: Panel) -> None:
-        """Raise `BankError` if a hint was drawn from a task of the panel, or from an episode that is not among `trajectories`."""
-        tasks = {trajectory.id: trajectory.task.key for trajectory in trajectories}
+    def evaluation_sources(
+        self, panel: Panel, at_hand: Mapping[str, str] = _NONE
+    ) -> Iterator[tuple[Hint, str, str | None]]:
+        """(hint, source, task) for every source whose task is in the panel, and with None for a task that nobody names.
+
+        `at_hand`: task keys by episode; where an episode is not among them, what the lineage says of its task counts. Advice without any
+        source passes.
+        """
         evaluated = {task.key for task in panel.tasks}
         for hint in self.hints:
+            told = {writing.source: writing.task for writing in hint.lineage}
             for source in hint.sources:
-                if source not in tasks:
-                    raise BankError(
-                        f"hint {hint.text!r} comes from episode {source}, which is not among the {len(tasks)} at hand; "
-                        "pass every rollout that hints were mined from"
-                    )
-                if tasks[source] in evaluated:
-                    raise BankError(
-                        f"hint {hint.text!r} was mined from {tasks[source]}, a task of the evaluation panel {panel.name}; "
-                        "mine hints from train tasks only"
-                    )
+                task = at_hand.get(source) or told.get(source) or None
+                if task is None or task in evaluated:
+                    yield hint, source, task
 
-    def merge(self, other: "Bank", config: BankConfig = BankConfig()) -> "Bank":
-        """Both banks as one, near-duplicates folded again."""
-        return build_bank([*self.hints, *other.hints], config)
+    def check_no_evaluation_task(self, trajectories: Iterable[Trajectory], panel: Panel) -> None:
+        """Raise `BankError` if a hint was drawn from a task of the panel, or from an episode whose task is not known."""
+        self.check_sources(panel, {trajectory.id: trajectory.task.key for trajectory in trajectories})
+
+    def check_sources(self, panel: Panel, at_hand: Mapping[str, str] = _NONE) -> None:
+        """The same, given task keys by episode."""
+        for hint, source, task in self.evaluation_sources(panel, at_hand):
+            if task is None:
+                raise BankError(
+                    f"hint {hint.text!r} comes from episode {source}, which is not among the {len(at_hand)} at hand, "
+                    "and the bank does not name its task; pass every rollout that hints were mined from"
+                )
+            raise BankError(
+                f"hint {hint.text!r} was mined from {task}, a task of the evaluation panel {panel.name}; "
+                "mine hints from train tasks only"
+            )
+
+    def merge(
+        self,
+        other: "Bank",
+        config: BankConfig = BankConfig(),
+        *,
+        panel: Panel | None = None,
+        at_hand: Mapping[str, str] = _NONE,
+    ) -> "Bank":
+        """Both banks as one, folded anew from what was written; what both hold of the same failure counts once.
+
+        Commutative, and for a bank of the same `config` idempotent; associative unless `min_count` or `max_per_kind` drops hints on the
+        way. Where the two tell differently of the same writing, the larger record stays, by its fields in their order. Raises `BankError`
+        where a hint was mined from a task of `panel`.
+        """
+        merged = build_bank([*self.hints, *other.hints], config)
+        if panel is not None:
+            merged.check_sources(panel, at_hand)
+        return merged
 
     def save(self, path: Path) -> None:
+        """The whole file or none: a kill while writing leaves what was there before."""
         table = pa.Table.from_pylist([to_row(hint) for hint in self.hints], schema=HINT_SCHEMA)
         table = table.replace_schema_metadata(
             {**(HINT_SCHEMA.metadata or {}), b"offbook_bank_sha256": self.sha256.encode()}
         )
-        pq.write_table(table, path)
+        with replacing(path) as draft:
+            pq.write_table(table, draft)
 
     @classmethod
     def load(cls, path: Path) -> "Bank":
@@ -110,6 +155,12 @@ class Bank:
             raise BankError(
                 f"{path} holds no hints (its record is {metadata.get(b'offbook_record', b'unknown').decode()!r})"
             )
+        version = metadata.get(b"offbook_schema_version", b"").decode()
+        if version not in _READABLE_VERSIONS:
+            raise BankError(
+                f"{path} has hint schema version {version!r}, this Offbook reads {' and '.join(_READABLE_VERSIONS)}; "
+                "read it with the Offbook that wrote it and export JSONL there"
+            )
         bank = cls(hints=tuple(from_row(row) for row in table.to_pylist()))
         if (written := metadata.get(b"offbook_bank_sha256", b"").decode()) != bank.sha256:
             raise BankError(
@@ -119,67 +170,101 @@ class Bank:
 
 
 def build_bank(hints: Iterable[Hint], config: BankConfig = BankConfig()) -> Bank:
-    """Fold equal and nearly equal hints of each kind into the most frequent wording; sources and counts add up."""
-    groups: dict[tuple[str, str], list[Hint]] = defaultdict(list)
+    """Fold equal and nearly equal hints of each kind into the most frequent wording.
+
+    Hints are taken apart into what was written and folded from there, so that banks built on the way do not show. The same words after the
+    same failure by the same writer are one writing, wherever they come from.
+    """
+    groups: dict[tuple[str, str], list[Writing]] = defaultdict(list)
     for hint in hints:
-        groups[hint.env, hint.kind].append(hint)
+        groups[hint.env, hint.kind] += hint.writings
     kept: list[Hint] = []
-    for key in sorted(groups):
-        folded = [hint for hint in _fold(groups[key], config.similarity) if hint.count >= config.min_count]
-        kept += folded[: config.max_per_kind]
+    for env, kind in sorted(groups):
+        folded = _fold(groups[env, kind], config.similarity, kind=kind, env=env)
+        kept += _limited(folded, config)
     return Bank(hints=tuple(kept))
+
+
+def ordered_bank(hints: Iterable[Hint]) -> Bank:
+    """The hints as they are, in the bank's order; only those of the same id are joined."""
+    groups: dict[str, list[Hint]] = defaultdict(list)
+    for hint in hints:
+        groups[hint.id].append(hint)
+    joined = [group[0] if len(group) == 1 else _joined(group) for group in groups.values()]
+    return Bank(hints=tuple(sorted(joined, key=lambda hint: (hint.env, hint.kind, *_rank(hint)))))
+
+
+def _limited(ranked: Sequence[Hint], config: BankConfig) -> list[Hint]:
+    return [hint for hint in ranked if hint.count >= config.min_count][: config.max_per_kind]
 
 
 def near_duplicate(a: str, b: str, similarity: float) -> bool:
     """Whether two texts are alike in the sense of the bank."""
-    return _alike(_comparable(a), _comparable(b), similarity)
+    a, b = comparable(a), comparable(b)
+    # "Do not open ..." and "Open ..." are near in letters and opposite in advice.
+    return forbids(a) == forbids(b) and fuzz.ratio(a, b, score_cutoff=similarity) >= similarity
 
 
-def _comparable(text: str) -> str:
-    # What a slot is called ({item}, {object}) is the writer's whim and would hide or feign likeness.
+def comparable(text: str) -> str:
+    """What of a text decides likeness. What a slot is called ({item}, {object}) is the writer's whim and would hide or feign it."""
     return re.sub(r"\{[^{}]*\}", "{}", normalise(text))
 
 
-def _alike(a: str, b: str, similarity: float) -> bool:
-    # "Do not open ..." and "Open ..." are near in letters and opposite in advice.
-    same_sense = bool(_NEGATION.search(a)) == bool(_NEGATION.search(b))
-    return same_sense and fuzz.ratio(a, b, score_cutoff=similarity) >= similarity
+def forbids(text: str) -> bool:
+    """Whether it advises against something; texts that differ in this are never alike."""
+    return bool(_NEGATION.search(text))
 
 
-def _fold(hints: Sequence[Hint], similarity: float) -> list[Hint]:
-    exact: dict[str, list[Hint]] = defaultdict(list)
-    for hint in hints:
-        exact[hint.id].append(hint)
+def _fold(writings: Iterable[Writing], similarity: float, *, kind: str, env: str) -> list[Hint]:
+    by_words: dict[str, list[Writing]] = defaultdict(list)
+    for writing in _distinct(writings):
+        by_words[normalise(writing.text)].append(writing)
+    # Of one id's spellings (case, full stop) the smallest, so that the order of arrival does not show.
+    exact = [
+        hint_of(group, min(writing.text for writing in group), kind=kind, env=env)
+        for group in by_words.values()
+    ]
+    homes: list[list[Hint]] = []
+    leaders: dict[bool, tuple[list[str], list[int]]] = {True: ([], []), False: ([], [])}
     # The most frequent wording leads its group; ties by id, never by the order of arrival.
-    leaders = sorted((_merged(group) for group in exact.values()), key=_rank)
-    folded: list[list[Hint]] = []
-    keys: list[str] = []
-    for hint in leaders:
-        key = _comparable(hint.text)
-        home = next((i for i, known in enumerate(keys) if _alike(key, known, similarity)), None)
-        if home is None:
-            folded.append([hint])
+    for hint in sorted(exact, key=_rank):
+        key = comparable(hint.text)
+        keys, places = leaders[forbids(key)]
+        match = next(process.extract_iter(key, keys, scorer=fuzz.ratio, score_cutoff=similarity), None)
+        if match is None:
             keys.append(key)
+            places.append(len(homes))
+            homes.append([hint])
         else:
-            folded[home].append(hint)
-    return sorted((_merged(group) for group in folded), key=_rank)
+            homes[places[match[2]]].append(hint)
+    folded = [
+        group[0] if len(group) == 1 else hint_of(_lineage(group), group[0].text, kind=kind, env=env)
+        for group in homes
+    ]
+    return sorted(folded, key=_rank)
 
 
-def _merged(group: Sequence[Hint]) -> Hint:
-    """The first hint with everybody's lineage."""
+def _joined(group: Sequence[Hint]) -> Hint:
     first = group[0]
-    if len(group) == 1:
-        return first
-    writers = dict.fromkeys(writer for hint in group for writer in hint.writer.split("+"))
-    return dataclasses.replace(
-        first,
-        # Of one id's spellings (case, full stop) the smallest, so that the order of arrival does not show.
-        text=min(hint.text for hint in group if hint.id == first.id),
-        sources=tuple(sorted({source for hint in group for source in hint.sources})),
-        writer="+".join(sorted(writers)),
-        count=sum(hint.count for hint in group),
-        uses_oracle=any(hint.uses_oracle for hint in group),
+    return hint_of(
+        _distinct(writing for hint in group for writing in hint.writings),
+        min(hint.text for hint in group),
+        kind=first.kind,
+        env=first.env,
     )
+
+
+def _lineage(group: Sequence[Hint]) -> list[Writing]:
+    return [writing for hint in group for writing in hint.lineage]
+
+
+def _distinct(writings: Iterable[Writing]) -> list[Writing]:
+    """Each writing once, as its largest record tells it: a choice that does not depend on the order in which banks are merged."""
+    largest: dict[tuple[str, str, str, str], Writing] = {}
+    for writing in writings:
+        key = (writing.source, writing.writer, writing.prompt_sha256, normalise(writing.text))
+        largest[key] = max(largest.get(key, writing), writing)
+    return list(largest.values())
 
 
 def _rank(hint: Hint) -> tuple[int, str]:

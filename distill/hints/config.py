@@ -91,6 +91,8 @@ class BankConfig(_Frozen):
     """Most frequent hints kept for a kind; None keeps all."""
     min_count: int = Field(default=1, ge=1)
     """Hints written less often are left out."""
+    file: str | None = None
+    """A bank to use instead of writing one, such as `offbook hints import` or `merge` makes; `writer` then writes nothing, and nothing is folded."""
 
 
 class RetrieverConfig(_Frozen):

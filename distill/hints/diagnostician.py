@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actors.trajectory import Trajectory
 from distill.hints.config import DiagnosticianConfig
-from distill.hints.hint import Hint
+from distill.hints.hint import Hint, written_hint
 from distill.hints.rules import Rules, rules_for
 
 WRITER = "diagnostician"
@@ -41,7 +41,7 @@ def _hint(failure: Trajectory, habit: str, rules: Rules) -> Hint:
     # Of the trajectory's id, not of a counter: the same failure is always answered in the same words.
     digest = hashlib.sha256(f"{failure.id}|{habit}".encode()).digest()
     text = phrasings[int.from_bytes(digest[:4], "big") % len(phrasings)]
-    return Hint(text=text, kind=failure.task.kind, env=failure.task.env, sources=(failure.id,), writer=WRITER)
+    return written_hint(text, failure, WRITER)
 
 
 def _capped(slips: Sequence[Hint], causes: Sequence[Hint], share: float) -> list[Hint]:

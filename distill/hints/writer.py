@@ -18,7 +18,7 @@ from distill.hints.call_cache import CallCache, call_key
 from distill.hints.config import DiagnosticianConfig, OpenAIWriterConfig, WriterConfig
 from distill.hints.diagnostician import diagnose_all
 from distill.hints.endpoint import hint_endpoint
-from distill.hints.hint import HINT_SCHEMA, Hint, to_row
+from distill.hints.hint import HINT_SCHEMA, Hint, to_row, written_hint
 from distill.hints.lint import MAX_CHARS
 from distill.hints.reply import Reading, read_reply
 
@@ -146,16 +146,7 @@ class ModelWriter:
                 self._note_error(failure, error)
                 return []
         self.summary.rejected += [{"text": text, "why": why} for text, why in reading.rejected]
-        return [
-            Hint(
-                text=text,
-                kind=failure.task.kind,
-                env=failure.task.env,
-                sources=(failure.id,),
-                writer=self.config.model,
-            )
-            for text in reading.texts
-        ]
+        return [written_hint(text, failure, self.config.model) for text in reading.texts]
 
     async def _ask(self, failure: Trajectory) -> Reading:
         messages = self._messages(failure)

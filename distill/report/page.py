@@ -94,8 +94,14 @@ def default_summary(inputs: ReportInputs) -> str:
     results = inputs.results
     panel, hints = results["panel"], len(inputs.hints)
     arms = [arm["name"] for arm in results["arms"]]
+    imported = "imported hints" in results["ledger"].get("hints", {})
+    origin = (
+        f"was given an imported bank of {hints:,} short hints and played"
+        if imported
+        else f"played training tasks, its failures were turned into {hints:,} short hints, and it played again"
+    )
     first = (
-        f"A language-model agent played training tasks, its failures were turned into {hints:,} short hints, and it played again as a teacher with hints in its prompt; "
+        f"A language-model agent {origin} as a teacher with hints in its prompt; "
         "students were then trained on successful episodes with every hint removed."
         if hints
         else "A language-model agent and its students played the same held-out tasks."

@@ -17,7 +17,7 @@ from envs.panel import PanelMismatchError
 from envs.task import Task
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ("run", "plan", "report", "doctor", "data", "play", "panel", "config")
+VERBS = ("run", "plan", "report", "hints", "doctor", "data", "play", "panel", "config")
 
 
 def offbook(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.hints.lint import MAX_CHARS, lint
+from distill.hints.lint import MAX_CHARS, RULES, broken_rules, lint
 
 GOOD = [
     "Open every closed {container} and look inside.",
@@ -26,6 +26,9 @@ BAD = [
     ("It failed because the {object} was cold.", "failed because"),
     ("They never opened the {container}.", "instruction"),
     ("Open the {container}.\nHeat the {object}.", "one line"),
+    ("Open the \x1b[31m{container}.", "U+001B"),
+    ("Open the {container} \u202eevil.", "U+202E"),
+    ("Open the {container} \ud800 now.", "U+D800"),
 ]
 
 
@@ -38,3 +41,7 @@ def test_good_hints_pass(text):
 def test_bad_hints_are_refused_with_the_reason(text, reason):
     problems = "; ".join(lint(text)).lower()
     assert reason.lower() in problems
+
+
+def test_every_rule_is_broken_by_some_bad_hint():
+    assert {rule for text, _ in BAD for rule, _ in broken_rules(text)} == set(RULES)

@@ -1,4 +1,4 @@
-"""The hints stage of a study whose writer is a paid endpoint: what a budget stops, and what a larger one buys."""
+"""The hints stage: what a budget stops with a paid endpoint, what a larger one buys, and a bank that was made elsewhere."""
 
 import json
 import sys
@@ -11,9 +11,11 @@ import pytest
 from actors.store import TRAJECTORIES
 from actors.trajectory import TRAJECTORY_SCHEMA, to_row
 from distill.config import StudyConfig
+from distill.hints.bank import Bank, BankError, ordered_bank
+from distill.hints.hint import Hint, Writing, hint_of
 from distill.hints.writer import BudgetReachedError
 from distill.runners import FleetHolder, StudyRunners
-from distill.stages import StageStore, run_stages
+from distill.stages import StageError, StageStore, run_stages
 from distill.study import plan_stages
 from envs.panel import Panel
 
@@ -107,3 +109,84 @@ def test_going_on_is_asked_for_and_more_money_still_pays_nothing_twice(run, serv
     assert run(max_cost_usd=100, on_budget="go_on")["counts"]["hints"] == FAILURES
     assert run(max_cost_usd=100)["counts"]["hints"] == FAILURES
     assert len(server.requests) == FAILURES
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """A bank on disk: one hint without a source, and one more for each (source, task) that is asked for."""
+
+    def save(*tasks: str, text: str = "Heat the {object} first.") -> Path:
+        writings = [Writing(source=f"t{n}", text=text, writer="w", task=task) for n, task in enumerate(tasks)]
+        hints = [hint_of(writings, text, kind="k", env="scripted")] if tasks else []
+        by_hand = Hint(text=HINT["hints"][0]["text"], kind="k", env="scripted", sources=(), writer="me")
+        ordered_bank([by_hand, *hints]).save(tmp_path / "mine.parquet")
+        return tmp_path / "mine.parquet"
+
+    return save
+
+
+def study_with(bank: Path, arms: list[str], **limits) -> StudyConfig:
+    return StudyConfig.model_validate(
+        {
+            "name": "s",
+            "env": {"name": "scripted", "num_tasks": 40},
+            "tasks": {"train": FAILURES, "test": 4},
+            "arms": arms,
+            "agent": {"prompt": "brief"},
+            "model": {"kind": "scripted"},
+            "writer": WRITER,
+            "bank": {"file": str(bank)} | limits,
+        }
+    )
+
+
+def load_bank(config: StudyConfig, store: StageStore) -> dict:
+    plan = plan_stages(config)
+    run_stages([plan.tasks, plan.hints], store, StudyRunners(config, store, FleetHolder()).runners)
+    return store.manifest(plan.hints)
+
+
+def test_an_imported_bank_stands_in_for_the_writer(imported, tmp_path):
+    store = StageStore(tmp_path / "store")
+    config = study_with(imported("scripted/train/x", "scripted/train/y"), ["base", "teacher"])
+    manifest = load_bank(config, store)
+    assert (manifest["counts"]["imported hints"], manifest["counts"]["distinct hints"]) == (3, 2)
+    [folder] = (tmp_path / "store").glob("hints-*")
+    assert Bank.load(folder / "bank.parquet") == Bank.load(tmp_path / "mine.parquet")
+    limited = study_with(tmp_path / "mine.parquet", ["base", "teacher"], min_count=2)
+    assert load_bank(limited, store)["counts"]["distinct hints"] == 1
+
+
+def test_only_what_needs_base_rollouts_plays_them_when_the_bank_is_imported(imported):
+    def rollouts(*arms: str) -> list[str]:
+        return list(plan_stages(study_with(imported(), ["base", *arms])).train_rollouts)
+
+    assert rollouts("teacher", "teacher_random") == []
+    assert rollouts("teacher", "distill") == ["teacher"]
+    assert rollouts("distill", "baseline") == ["base", "teacher"]
+
+
+def test_the_content_of_an_imported_bank_names_the_stage_and_its_path_does_not(imported, tmp_path):
+    path = imported()
+    elsewhere = tmp_path / "elsewhere.parquet"
+    elsewhere.write_bytes(path.read_bytes())
+    key = plan_stages(study_with(path, ["base", "teacher"])).hints.key
+    assert plan_stages(study_with(elsewhere, ["base", "teacher"])).hints.key == key
+    imported("scripted/train/x")
+    assert plan_stages(study_with(path, ["base", "teacher"])).hints.key != key
+    assert plan_stages(study_with(path, ["base", "teacher"], max_per_kind=1)).hints.key != key
+
+
+def test_a_bank_from_tasks_of_the_panel_or_that_changed_on_the_way_is_refused(imported, tmp_path):
+    store = StageStore(tmp_path / "store")
+    config = study_with(imported(), ["base", "teacher"])
+    plan = plan_stages(config)
+    run_stages([plan.tasks], store, StudyRunners(config, store, FleetHolder()).runners)
+    panel = Panel.load(store.folder(plan.tasks) / "test.panel.json")
+    stained = study_with(imported(panel.tasks[0].key), ["base", "teacher"])
+    with pytest.raises(StageError, match="has changed since the study was planned"):
+        run_stages([plan.hints], store, StudyRunners(config, store, FleetHolder()).runners)
+    with pytest.raises(BankError, match=f"mined from {panel.tasks[0].key}"):
+        load_bank(stained, store)
+    with pytest.raises(BankError, match="no bank at"):
+        plan_stages(study_with(tmp_path / "none.parquet", ["base", "teacher"]))

@@ -14,6 +14,7 @@ from distill.hints.hint import Hint
 from distill.report import plots, words
 from distill.report.build import build_report
 from distill.report.inputs import SOURCES_SHOWN_PER_HINT, ReportInputs, choose_example, collect_inputs
+from distill.report.page import default_summary
 from distill.report.table import table_text
 from distill.report.tokens import samples_of, token_view
 from distill.results import build_results
@@ -441,3 +442,13 @@ def test_a_long_row_is_cut_in_the_view_and_the_rest_counted():
 def test_samples_come_back_as_they_were_written():
     sample = Sample(task_id="t", trajectory_id="i", pieces=(("a", True), ("b", False)))
     assert samples_of(json.loads(json.dumps([asdict(sample)]))) == (sample,)
+
+
+def test_the_summary_tells_an_imported_bank_from_own_failures(panel_of, arms_of, a_hint):
+    panel = panel_of(6)
+    arms = arms_of(panel)
+    own = build_results("s", panel, arms, resamples=100)
+    imported = build_results("s", panel, arms, resamples=100, ledger={"hints": {"imported hints": 3}})
+    told = [default_summary(ReportInputs(results=results, hints=(a_hint,))) for results in (own, imported)]
+    assert "its failures were turned into 1 short hints, and it played again as a teacher" in told[0]
+    assert "was given an imported bank of 1 short hints and played as a teacher" in told[1]

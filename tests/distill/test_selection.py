@@ -1,5 +1,6 @@
 """Which successes become rows when the choice looks at all of them."""
 
+import dataclasses
 import random
 
 import pyarrow as pa
@@ -7,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.trajectory import TRAJECTORY_SCHEMA, to_row
-from distill.hints.bank import Bank
+from distill.hints.bank import Bank, BankError, build_bank
+from distill.hints.hint import written_hint
 from distill.selection import LONGER, SEEN, TOO_MANY, Success, left_out, read_successes, tasks_of_hints
 from distill.strip import RowFilter
 
@@ -62,12 +64,11 @@ def test_successes_are_read_from_all_folders_once_and_filtered(tmp_path, traject
     assert read_successes([tmp_path / "a"], RowFilter(max_steps=0 + won.num_steps - 1)) == []
 
 
-def test_a_hint_knows_the_tasks_it_was_written_from(tmp_path, trajectory_of, panel_of, a_hint):
-    import dataclasses
-
-    task = panel_of().tasks[0]
-    lost = trajectory_of(task, success=False)
-    table = pa.Table.from_pylist([to_row(lost)], schema=TRAJECTORY_SCHEMA)
-    pq.write_table(table, tmp_path / "trajectories.parquet")
-    hint = dataclasses.replace(a_hint, sources=(lost.id,))
-    assert tasks_of_hints(Bank(hints=(hint,)), tmp_path) == {hint.id: frozenset({task.key})}
+def test_a_hint_knows_the_tasks_it_was_written_from(trajectory_of, panel_of):
+    lost = [trajectory_of(task, success=False) for task in panel_of().tasks[:2]]
+    bank = build_bank([written_hint("Open it first.", failure, "w") for failure in lost])
+    (hint,) = [hint for hint in bank.hints if lost[0].id in hint.sources]
+    assert lost[0].task.key in tasks_of_hints(bank)[hint.id]
+    old = dataclasses.replace(hint, lineage=())
+    with pytest.raises(BankError, match="schema version 1"):
+        tasks_of_hints(Bank(hints=(old,)))
