@@ -6,5 +6,5 @@ EXIT_NEGATIVE = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-VERBS = ("run", "plan", "report", "config", "data", "panel", "play", "doctor")
+VERBS = ("run", "plan", "power", "report", "config", "data", "panel", "play", "doctor")
 """In the order of `offbook --help`."""
