@@ -1,7 +1,7 @@
 """Trajectories of one arm as columns: reads what figures need from Parquet and leaves the texts on disk."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -245,5 +245,4 @@ def _without_duplicates(columns: EpisodeColumns, panel: Panel) -> EpisodeColumns
             f"arm {columns.name} holds {panel.tasks[sorted_.task[first]].key} with seed {sorted_.seed[first]} twice, with different "
             "episodes; keep one run of the arm, or give the runs different seeds"
         )
-    kept = {f.name: getattr(sorted_.where(~again), f.name) for f in fields(columns)}
-    return EpisodeColumns(**{**kept, "num_duplicates": len(at)})
+    return replace(sorted_.where(~again), num_duplicates=len(at))

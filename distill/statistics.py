@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,7 +40,7 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> Int
     """Score interval of a proportion; `n` may be an effective number of episodes."""
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} episodes is not a proportion")
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -178,7 +178,7 @@ def pairs_needed(
         raise ValueError(
             f"a difference of {difference} needs a discordance between it and 1, not {discordance}"
         )
-    z_alpha, z_power = float(stats.norm.isf(alpha / 2)), float(stats.norm.ppf(power))
+    z_alpha, z_power = float(special.ndtri(1 - alpha / 2)), float(special.ndtri(power))
     needed = (z_alpha * math.sqrt(discordance) + z_power * math.sqrt(discordance - gap**2)) ** 2 / gap**2
     return math.ceil(needed * design_effect)
 
@@ -235,9 +235,9 @@ def _bca_levels(sums: ClusterSums, metric: int, draws_R: Floats, mean: float, le
     spread_C = left_out_C.mean() - left_out_C
     scale = float(np.sum(spread_C**2))
     acceleration = float(np.sum(spread_C**3)) / (6 * scale**1.5) if scale > 0 else 0.0
-    bias = float(stats.norm.ppf(below))
-    z = bias + stats.norm.ppf(levels)
-    return np.asarray(stats.norm.cdf(bias + z / (1 - acceleration * z)), dtype=np.float64)
+    bias = float(special.ndtri(below))
+    z = bias + special.ndtri(levels)
+    return np.asarray(special.ndtr(bias + z / (1 - acceleration * z)), dtype=np.float64)
 
 
 def _sign_flip_exact(moved_C: Ints, observed: int) -> float:
