@@ -1,7 +1,7 @@
 """Trajectories of one arm as columns: reads what figures need from Parquet and leaves the texts on disk."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -123,6 +123,17 @@ def read_episodes(name: str, source: EpisodeSource, panel: Panel) -> EpisodeColu
     return _without_duplicates(columns, panel)
 
 
+def paired(a: EpisodeColumns, b: EpisodeColumns) -> tuple[EpisodeColumns, EpisodeColumns]:
+    """The episodes of (task, seed) pairs that both arms have, in one order."""
+    seeds = np.unique(np.concatenate([a.seed, b.seed]))
+
+    def pair_keys(columns: EpisodeColumns) -> NDArray[np.int64]:
+        return columns.task * len(seeds) + np.searchsorted(seeds, columns.seed)
+
+    _, in_a, in_b = np.intersect1d(pair_keys(a), pair_keys(b), assume_unique=True, return_indices=True)
+    return a.where(in_a), b.where(in_b)
+
+
 def load_trajectories(source: EpisodeSource, ids: Iterable[str]) -> list[Trajectory]:
     """The whole records of the given trajectory ids, in that order; ids that are not there are left out."""
     wanted = list(dict.fromkeys(ids))
@@ -234,5 +245,4 @@ def _without_duplicates(columns: EpisodeColumns, panel: Panel) -> EpisodeColumns
             f"arm {columns.name} holds {panel.tasks[sorted_.task[first]].key} with seed {sorted_.seed[first]} twice, with different "
             "episodes; keep one run of the arm, or give the runs different seeds"
         )
-    kept = {f.name: getattr(sorted_.where(~again), f.name) for f in fields(columns)}
-    return EpisodeColumns(**{**kept, "num_duplicates": len(at)})
+    return replace(sorted_.where(~again), num_duplicates=len(at))

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill import statistics
-from distill.episode_columns import EpisodeColumns, EpisodeSource, read_episodes
+from distill.episode_columns import EpisodeColumns, EpisodeSource, paired, read_episodes
+from distill.tied_groups import tied_groups
 from envs.panel import Panel, PanelMismatchError
 
 ARM_ORDER = ("base", "teacher", "baseline", "distill", "teacher_random", "best_of_2")
@@ -55,6 +56,9 @@ def build_results(
     episodes = {name: read_episodes(name, arms[name], panel) for name in names}
     seeds = sorted({int(s) for columns in episodes.values() for s in np.unique(columns.seed)})
     arm_rows = [_arm_row(episodes[n], panel, dict(meta.get(n, {})), len(seeds)) for n in names]
+    tied = _tied(episodes, arm_rows, resamples)
+    for row in arm_rows:
+        row["tied"] = "".join(group["letter"] for group in tied["groups"] if row["name"] in group["arms"])
     return {
         "study": study,
         "panel": {
@@ -66,6 +70,7 @@ def build_results(
         "seeds": seeds,
         "arms": arm_rows,
         "comparisons": _comparisons(episodes, comparisons, resamples),
+        "tied": tied,
         "training": [dict(row) for row in training],
         "versions": dict(versions or {}),
         "determinism": determinism,
@@ -177,7 +182,7 @@ def _comparisons(
 
 def _compare(a: EpisodeColumns, b: EpisodeColumns, resamples: int) -> list[dict[str, Any]]:
     """One row a metric, over the (task, seed) pairs that both arms finished without an error."""
-    a, b = _paired(a.where(~a.error), b.where(~b.error))
+    a, b = _scored_pairs(a, b)
     if not len(a):
         return []
     differences_NM = np.stack([getattr(a, m).astype(np.float64) - getattr(b, m) for m in METRICS], axis=1)
@@ -221,14 +226,37 @@ def _success_pairs(a: EpisodeColumns, b: EpisodeColumns) -> dict[str, Any]:
     }
 
 
-def _paired(a: EpisodeColumns, b: EpisodeColumns) -> tuple[EpisodeColumns, EpisodeColumns]:
-    seeds = np.unique(np.concatenate([a.seed, b.seed]))
+def _tied(
+    episodes: Mapping[str, EpisodeColumns], arm_rows: Sequence[Mapping[str, Any]], resamples: int
+) -> dict[str, Any]:
+    """Which arms cannot be told apart in success, best arm first: the sign-flip test of every pair of arms, Holm over all pairs.
 
-    def pair_keys(columns: EpisodeColumns) -> NDArray[np.int64]:
-        return columns.task * len(seeds) + np.searchsorted(seeds, columns.seed)
+    More pairs than the study's comparisons, so a stricter look: a comparison may be real while its arms are tied here. Arms
+    that share no pair of episodes are tied for want of evidence.
+    """
+    played = [row for row in arm_rows if row["success_rate"] is not None]
+    names = [row["name"] for row in sorted(played, key=lambda row: -row["success_rate"])]
+    rows: list[dict[str, Any]] = []
+    for a, b in combinations(names, 2):
+        one, other = _scored_pairs(episodes[a], episodes[b])
+        differences_N = one.success.astype(np.float64) - other.success
+        sums = statistics.cluster_sums(differences_N[:, None], one.task)
+        p_value = statistics.sign_flip_p_value(sums.totals[:, 0], resamples=resamples)
+        rows.append({"a": a, "b": b, "p_value": p_value, "n_pairs": len(one)})
+    for row, adjusted in zip(rows, statistics.holm([row["p_value"] for row in rows]), strict=True):
+        row["p_value_holm"] = adjusted
+    groups = tied_groups(names, {(row["a"], row["b"]): row["p_value_holm"] < ALPHA for row in rows})
+    return {
+        "metric": "success",
+        "alpha": ALPHA,
+        "groups": [{"letter": letter, "arms": list(arms)} for letter, arms in groups.items()],
+        "pairs": rows,
+    }
 
-    _, in_a, in_b = np.intersect1d(pair_keys(a), pair_keys(b), assume_unique=True, return_indices=True)
-    return a.where(in_a), b.where(in_b)
+
+def _scored_pairs(a: EpisodeColumns, b: EpisodeColumns) -> tuple[EpisodeColumns, EpisodeColumns]:
+    """The (task, seed) pairs that both arms finished without an error."""
+    return paired(a.where(~a.error), b.where(~b.error))
 
 
 def _warnings(episodes: Mapping[str, EpisodeColumns], rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -8,11 +8,12 @@ tasks change sides under the null.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,10 +26,10 @@ _CELLS_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSums:
-    """Pairs added up by task: all that resampling whole tasks needs."""
+    """Pairs (or episodes) added up by task: all that resampling whole tasks needs."""
 
     totals: Floats  # [num_clusters, num_metrics], differences added up
-    counts: Ints  # [num_clusters], pairs in the task
+    counts: Ints  # [num_clusters], pairs in the task, or what else the totals are divided by
 
     @property
     def means(self) -> Floats:
@@ -39,7 +40,7 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> Int
     """Score interval of a proportion; `n` may be an effective number of episodes."""
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} episodes is not a proportion")
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -103,6 +104,29 @@ def bootstrap_intervals(
     return intervals
 
 
+def ratio_intervals(
+    sums: ClusterSums, *, confidence: float = 0.95, resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> list[tuple[float, float | None]]:
+    """Interval of each ratio of two sums, such as tokens over successes: `sums.counts` is what is divided by.
+
+    Tasks are drawn with replacement, read by BCa. Where so many draws hold nothing to divide by that they reach into the
+    interval, its upper end is None: the data set no limit.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        draws_RM = _resampled_means(sums, resamples, np.random.default_rng(seed))
+    draws_RM = np.where(np.isnan(draws_RM), np.inf, draws_RM)
+    tail = (1 - confidence) / 2
+    levels = np.array([tail, 1 - tail])
+    intervals: list[tuple[float, float | None]] = []
+    for metric, ratio in enumerate(sums.means):
+        draws_R = draws_RM[:, metric]
+        at = _bca_levels(sums, metric, draws_R, ratio, levels)
+        # Not interpolated: between a number and infinity there is none.
+        low, high = np.quantile(draws_R, at, method="inverted_cdf")
+        intervals.append((float(low), float(high) if np.isfinite(high) else None))
+    return intervals
+
+
 def sign_flip_p_value(
     sums_C: Floats, *, resamples: int = NUM_RESAMPLES, seed: int = 0, largest_exact: int = 5_000
 ) -> float:
@@ -154,7 +178,7 @@ def pairs_needed(
         raise ValueError(
             f"a difference of {difference} needs a discordance between it and 1, not {discordance}"
         )
-    z_alpha, z_power = float(stats.norm.isf(alpha / 2)), float(stats.norm.ppf(power))
+    z_alpha, z_power = float(special.ndtri(1 - alpha / 2)), float(special.ndtri(power))
     needed = (z_alpha * math.sqrt(discordance) + z_power * math.sqrt(discordance - gap**2)) ** 2 / gap**2
     return math.ceil(needed * design_effect)
 
@@ -205,23 +229,30 @@ def _bca_levels(sums: ClusterSums, metric: int, draws_R: Floats, mean: float, le
     if not 0 < below < 1 or num_clusters < 3:
         return levels
     sums_C, counts_C = sums.totals[:, metric], sums.counts
+    if np.any(counts_C == counts_C.sum()):
+        return levels  # without that task there is nothing to divide by
     left_out_C = (sums_C.sum() - sums_C) / (counts_C.sum() - counts_C)
     spread_C = left_out_C.mean() - left_out_C
     scale = float(np.sum(spread_C**2))
     acceleration = float(np.sum(spread_C**3)) / (6 * scale**1.5) if scale > 0 else 0.0
-    bias = float(stats.norm.ppf(below))
-    z = bias + stats.norm.ppf(levels)
-    return np.asarray(stats.norm.cdf(bias + z / (1 - acceleration * z)), dtype=np.float64)
+    bias = float(special.ndtri(below))
+    z = bias + special.ndtri(levels)
+    return np.asarray(special.ndtr(bias + z / (1 - acceleration * z)), dtype=np.float64)
 
 
 def _sign_flip_exact(moved_C: Ints, observed: int) -> float:
     """Share of the 2**C sign patterns whose total is at least as far from zero."""
-    shares = np.ones(1)  # of totals -reach, -reach + 2, ..., reach
-    for step in moved_C:
-        wider = np.zeros(len(shares) + int(step))
-        wider[: len(shares)] += 0.5 * shares
-        wider[int(step) :] += 0.5 * shares
-        shares = wider
+    shares: Floats = np.ones(1)  # of totals -reach, -reach + 2, ..., reach
+    for step, times in zip(*np.unique(moved_C, return_counts=True), strict=True):
+        spread = np.zeros(int(step) * int(times) + 1)
+        spread[:: int(step)] = _fair_coins(int(times))
+        shares = np.convolve(shares, spread).astype(np.float64)
     reach = int(moved_C.sum())
     totals = np.arange(-reach, reach + 1, 2)
     return min(1.0, float(shares[np.abs(totals) >= observed].sum()))
+
+
+@cache
+def _fair_coins(number: int) -> Floats:
+    """Chance of 0, 1, ..., `number` heads."""
+    return np.asarray(stats.binom.pmf(np.arange(number + 1), number, 0.5), dtype=np.float64)

@@ -6,5 +6,18 @@ EXIT_NEGATIVE = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-VERBS = ("run", "ablate", "plan", "report", "attribute", "hints", "config", "data", "panel", "play", "doctor")
+VERBS = (
+    "run",
+    "ablate",
+    "plan",
+    "power",
+    "report",
+    "attribute",
+    "hints",
+    "config",
+    "data",
+    "panel",
+    "play",
+    "doctor",
+)
 """In the order of `offbook --help`."""

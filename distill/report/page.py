@@ -72,6 +72,7 @@ def _part(inputs: ReportInputs, figures: Mapping[str, str], *, at: str) -> dict[
         "results": results,
         "inputs": inputs,
         "summary": inputs.summary or default_summary(inputs),
+        "tied": words.tied(results),
         "answer": {"word": word, "sentence": sentence, "class": word.lower().replace(" ", "-")},
         "arms": results["arms"],
         "success_rows": [r for r in results["comparisons"] if r["metric"] == "success"],

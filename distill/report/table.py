@@ -21,10 +21,13 @@ def results_table(results: Mapping[str, Any]) -> Group:
         f"  {panel['name']} ({panel['num_tasks']:,} tasks, {panel['sha256'][:12]})",
     )
     legend = Text("prompt, of it cached, and written: tokens an episode", style="dim")
-    parts: list[Any] = [title, Text(), _arms(results), legend, Text()]
+    parts: list[Any] = [title, Text(), _arms(results), legend]
+    parts += [Text()]
     parts += [_comparison(row) for row in results["comparisons"] if row["metric"] == "success"]
     tokens = words.find(results, "distill", "teacher", "prompt_tokens")
     parts += [_comparison(tokens)] if tokens else []
+    tied = words.tied(results)
+    parts += [Text(), Text(tied)] if tied else []
     word, sentence = words.answer(results)
     parts += [Text(), Text.assemble((f"{word}. ", "bold"), sentence)]
     parts += [Text(f"note: {note}", style="yellow") for note in results["notes"]]

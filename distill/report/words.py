@@ -63,6 +63,18 @@ def verdict_words(row: Mapping[str, Any]) -> str:
     return str(row["verdict"])
 
 
+def tied(results: Mapping[str, Any]) -> str:
+    """`Tied in success, best first: a distill; b teacher, base. ...`; empty where nothing was compared."""
+    block = results.get("tied")
+    if not block or not block["pairs"]:
+        return ""
+    listed = "; ".join(f"{group['letter']} {', '.join(group['arms'])}" for group in block["groups"])
+    return (
+        f"Tied in success, best first: {listed}. Arms of a group are not told apart (Holm over all {len(block['pairs'])} pairs of arms), "
+        "which is not to say that they are equal."
+    )
+
+
 def find(results: Mapping[str, Any], a: str, b: str, metric: str = "success") -> Mapping[str, Any] | None:
     """The comparison of two arms, None where the study has it not."""
     return next((r for r in results["comparisons"] if (r["a"], r["b"], r["metric"]) == (a, b, metric)), None)

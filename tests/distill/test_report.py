@@ -127,6 +127,8 @@ def test_terminal_table_fits_eighty_columns_and_holds_every_arm(study):
     arm = next(a for a in results["arms"] if a["name"] == "distill")
     assert f"{100 * arm['success_rate']:.1f} ({words.interval(arm['success_ci95'])})" in line
     assert [row.split()[0] for row in lines[3:9]] == [a["name"] for a in results["arms"]]
+    (group, *_) = results["tied"]["groups"]
+    assert f"best first: a {', '.join(group['arms'])}; b " in " ".join(text.split())
     assert "distill - baseline: " in text and "demo  small/test (60 tasks" in text
 
 

@@ -234,3 +234,40 @@ def test_many_episodes_are_read_in_seconds(panel_of, trajectory_of, tmp_path):
     started = time.process_time()
     columns = read_episodes("base", tmp_path / "base.parquet", panel)
     assert len(columns) == 20_000 and time.process_time() - started < 5  # 0.3 s on an idle core
+
+
+def test_arms_that_nothing_tells_apart_share_a_letter(panel_of, arms_of):
+    panel = panel_of(200)
+    rates = {"base": 0.2, "teacher": 0.6, "baseline": 0.2, "distill": 0.6}
+    results = build_results("demo", panel, arms_of(panel, rates, rng_seed=2), resamples=200)
+    tied = results["tied"]
+    assert [set(group["arms"]) for group in tied["groups"]] == [{"distill", "teacher"}, {"base", "baseline"}]
+    assert {row["name"]: row["tied"] for row in results["arms"]} == {
+        "base": "b",
+        "baseline": "b",
+        "teacher": "a",
+        "distill": "a",
+    }
+    p_values = [row["p_value"] for row in tied["pairs"]]
+    assert len(p_values) == 6 and statistics.holm(p_values) == [row["p_value_holm"] for row in tied["pairs"]]
+
+
+def test_tied_arms_agree_with_the_pairwise_tests_that_a_comparison_reports(panel_of, arms_of):
+    panel = panel_of()
+    results = build_results("demo", panel, arms_of(panel), resamples=200)
+    for row in results["tied"]["pairs"]:
+        for a, b in ((row["a"], row["b"]), (row["b"], row["a"])):
+            if (a, b) in STANDARD_COMPARISONS:
+                assert comparison(results, a, b)["p_value"] == row["p_value"]
+
+
+def test_arms_without_a_common_pair_are_tied_for_want_of_evidence(panel_of, arms_of):
+    panel = panel_of()
+    arms = arms_of(panel, {"base": 0.01, "teacher": 0.99})
+    arms = {
+        "base": [t for t in arms["base"] if t.seed == 0],
+        "teacher": [t for t in arms["teacher"] if t.seed],
+    }
+    tied = build_results("demo", panel, arms, resamples=200)["tied"]
+    assert [group["arms"] for group in tied["groups"]] == [["teacher", "base"]]
+    assert tied["pairs"][0]["n_pairs"] == 0

@@ -1,13 +1,11 @@
 """Each figure against another implementation, then each claim (size, power, coverage) against simulated studies."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from distill import statistics
 
@@ -20,9 +18,22 @@ def study(rng, *, tasks=80, seeds=3, effect=0.0, spread=1.5):
     return difference.reshape(-1, 1), np.repeat(np.arange(tasks), seeds)
 
 
+@pytest.fixture
+def reference():
+    """Statsmodels' own figures; it comes with `pip install -e ".[dev]"`."""
+    pytest.importorskip("statsmodels", reason="statsmodels is the reference here; install the dev extra")
+    from statsmodels.stats import contingency_tables, multitest, proportion
+
+    return SimpleNamespace(
+        mcnemar=contingency_tables.mcnemar,
+        holm=lambda p_values: multitest.multipletests(p_values, method="holm")[1],
+        wilson=lambda successes, n: proportion.proportion_confint(successes, n, method="wilson"),
+    )
+
+
 @pytest.mark.parametrize("successes,n", [(0, 10), (10, 10), (7, 10), (143, 240), (1, 134)])
-def test_wilson_is_the_one_of_statsmodels(successes, n):
-    expected = proportion_confint(successes, n, method="wilson")
+def test_wilson_is_the_one_of_statsmodels(successes, n, reference):
+    expected = reference.wilson(successes, n)
     assert statistics.wilson_interval(successes, n) == pytest.approx(expected, abs=1e-12)
 
 
@@ -32,8 +43,8 @@ def test_wilson_refuses_what_is_no_proportion():
 
 
 @pytest.mark.parametrize("a_only,b_only", [(0, 0), (5, 5), (3, 14), (41, 12), (0, 9), (120, 90)])
-def test_mcnemar_is_the_one_of_statsmodels(a_only, b_only):
-    expected = mcnemar([[7, a_only], [b_only, 5]], exact=True).pvalue
+def test_mcnemar_is_the_one_of_statsmodels(a_only, b_only, reference):
+    expected = reference.mcnemar([[7, a_only], [b_only, 5]], exact=True).pvalue
     assert statistics.mcnemar_exact(a_only, b_only) == pytest.approx(expected)
 
 
@@ -54,6 +65,13 @@ def test_sign_flip_is_the_permutation_test_of_scipy():
     assert statistics.sign_flip_p_value(sums) == pytest.approx(expected.pvalue)
 
 
+def test_counted_sign_flips_are_every_pattern_of_signs():
+    sums = np.array([4.0, 2, -1, 1, 2, -3, 3, 1, 1, -1])
+    patterns = np.array(np.meshgrid(*[[-1, 1]] * 10)).reshape(10, -1)
+    expected = np.mean(np.abs(np.abs(sums) @ patterns) >= abs(sums.sum()))
+    assert statistics.sign_flip_p_value(sums) == pytest.approx(expected)
+
+
 def test_drawn_sign_flips_agree_with_counted_ones():
     sums = np.array([3.0, 2, -1, 1, 2, 0, -2, 3, 1, 1, -1, 2, -1])
     counted = statistics.sign_flip_p_value(sums)
@@ -65,9 +83,9 @@ def test_drawn_p_value_is_never_zero():
     assert statistics.sign_flip_p_value(np.full(60, 0.3), resamples=999) == pytest.approx(1 / 1000)
 
 
-def test_holm_is_the_one_of_statsmodels():
+def test_holm_is_the_one_of_statsmodels(reference):
     p_values = [0.04, 0.001, 0.3, 0.012, 0.012, 0.9]
-    assert statistics.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+    assert statistics.holm(p_values) == pytest.approx(reference.holm(p_values))
     assert statistics.holm([]) == []
 
 
@@ -80,6 +98,37 @@ def test_bootstrap_is_the_one_of_scipy_when_a_task_has_one_pair(method, scipy_me
     sums = statistics.cluster_sums(skewed[:, None], np.arange(30))
     (found,) = statistics.bootstrap_intervals(sums, method=method, resamples=40_000)
     assert found == pytest.approx((expected.low, expected.high), abs=0.05)
+
+
+def test_ratio_interval_is_the_one_of_scipy_when_a_task_has_one_episode():
+    rng = np.random.default_rng(8)
+    won = rng.random(80) < 0.6
+    tokens = rng.lognormal(6, 0.5, 80) * np.where(won, 1, 2)
+    expected = stats.bootstrap(
+        (tokens, won.astype(float)),
+        lambda t, w, axis: t.sum(axis) / w.sum(axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=20_000,
+        rng=3,
+    ).confidence_interval
+    sums = statistics.ClusterSums(totals=tokens[:, None], counts=won.astype(np.int64))
+    (found,) = statistics.ratio_intervals(sums, resamples=20_000)
+    assert sums.means[0] == pytest.approx(tokens.sum() / won.sum())
+    assert found == pytest.approx((expected.low, expected.high), rel=0.01)
+
+
+def test_ratio_without_enough_to_divide_by_has_no_upper_end():
+    totals = np.full((12, 1), 100.0)
+    for wins in ([1] + [0] * 11, [1, 1] + [0] * 10):
+        (interval,) = statistics.ratio_intervals(
+            statistics.ClusterSums(totals=totals, counts=np.array(wins)), resamples=500
+        )
+        assert interval[1] is None and 0 < interval[0] <= 1200
+    (interval,) = statistics.ratio_intervals(
+        statistics.ClusterSums(totals=totals, counts=np.array([1, 0] * 6)), resamples=500
+    )
+    assert interval[0] < 200 < interval[1]
 
 
 def test_bootstrap_sees_that_seeds_of_a_task_repeat_each_other():
