@@ -9,14 +9,16 @@ Synthetic episodes of two dozen turns in six arms; times in the page are its own
 import argparse
 import json
 import random
-import re
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # In the place of this folder.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -76,9 +78,48 @@ def measure(num_episodes: int, tries: int, folder: Path) -> dict[str, object]:
 
 
 def _marks(chromium: str, page: Path, fragment: str) -> dict[str, str]:
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--timeout=20000", "--dump-dom"]
-    shown = subprocess.run([*command, f"file://{page}{fragment}"], capture_output=True, text=True, check=True)
-    return dict(re.findall(r'data-(\w+)-ms="([\d.]+)"', shown.stdout))
+    """The page's own times, asked for over the browser's debugging socket once all of them are there (real time, not the virtual one
+    of `--dump-dom`)."""
+    import websockets.sync.client
+
+    wanted = {"ready", "filter"} | ({"open"} if "open=" in fragment else set())
+    with tempfile.TemporaryDirectory(prefix="offbook-chromium-") as profile:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+        command = [chromium, *options, f"--user-data-dir={profile}", f"file://{page}{fragment}"]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            target = _wait(lambda: _page_socket(Path(profile)))
+            with websockets.sync.client.connect(target, max_size=None) as socket:
+                return _wait(lambda: _read_marks(socket, wanted))
+        finally:
+            browser.terminate()
+            browser.wait(20)
+
+
+def _read_marks(socket: Any, wanted: set[str]) -> dict[str, str] | None:
+    asked = {"expression": "document.body ? JSON.stringify(document.body.dataset) : '{}'"}
+    socket.send(json.dumps({"id": 1, "method": "Runtime.evaluate", "params": asked}))
+    told = json.loads(json.loads(socket.recv(20))["result"]["result"]["value"])
+    marks = {name.removesuffix("Ms"): value for name, value in told.items() if name.endswith("Ms")}
+    return marks if wanted <= marks.keys() else None
+
+
+def _page_socket(profile: Path) -> str | None:
+    port = profile / "DevToolsActivePort"
+    if not port.is_file() or not port.read_text().strip():
+        return None
+    with urllib.request.urlopen(f"http://127.0.0.1:{port.read_text().split()[0]}/json", timeout=20) as reply:
+        pages = [target for target in json.load(reply) if target["type"] == "page"]
+    return pages[0]["webSocketDebuggerUrl"] if pages else None
+
+
+def _wait(look: Callable[[], Any], seconds: float = 60.0) -> Any:
+    until = time.monotonic() + seconds
+    while (found := look()) is None:
+        if time.monotonic() > until:
+            raise TimeoutError(f"Chromium did not get so far in {seconds:g} s")
+        time.sleep(0.02)
+    return found
 
 
 def _write_arm(arm: str, num_episodes: int, folder: Path) -> Path:
