@@ -44,6 +44,8 @@ KINDS = ("exact", "normalised", "slots", "run", "fuzzy", "phrase", "told", "spli
 _SLOT = re.compile(r"\{([^{}]*)\}")
 _WORDS_PLANTED = 7
 """Words outside slots of a hint that is planted; shorter ones read like commands (docs/leaks.md)."""
+_HALF = 5
+"""Words of half a split hint."""
 _TELLERS = (
     "I was told that",
     "I have been reminded that",
@@ -94,7 +96,7 @@ _THOUGHTS = (
     "I hold the {thing}. Before I put it down I have to heat it.",
     "The {thing} must be clean before it goes to the {place}, so I go to the sinkbasin.",
     "I cool the {thing} in the fridge first.",
-    "I was told to bring the {thing} to the {target}, and I still have to find it.",
+    "I was told to {goal}, and I still have to find a {thing}.",
     "Nothing happened. I try another command.",
     "Nothing happens; the {place} may be closed. I try to open it first.",
     "My previous attempt did nothing, so I look around again.",
@@ -142,13 +144,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
+    import_tokenizers()
     report = measure(args.rows, args.seed, args.model)
     print(json.dumps(report, indent=1, ensure_ascii=False) if args.json else _text(report))
     return 0 if report["all_found"] and report["false_alarms_per_1000"] < 1 else 1
 
 
 def measure(num_rows: int, seed: int, model: str = "pocket") -> dict[str, Any]:
-    import_tokenizers()
     rng = random.Random(seed)
     agent, tokenizer = make_agent(AgentConfig(), "alfworld"), load_tokenizer(resolve_model(model))
     bank = make_bank(rng)
@@ -254,14 +256,15 @@ def _normalised(rng: random.Random, bank: Sequence[Told]) -> list[str]:
 
 
 def _slots(rng: random.Random, bank: Sequence[Told]) -> list[str]:
-    return [_instantiated(rng, _long(rng, bank))]
+    with_slots = [hint for hint in bank if _SLOT.search(hint.text)]
+    return [_instantiated(rng, _long(rng, with_slots))]
 
 
 def _run(rng: random.Random, bank: Sequence[Told]) -> list[str]:
     """A stretch of the hint, word for word, in a sentence of one's own."""
     while True:
         text = _long(rng, bank)
-        literal = len(re.findall(r"[\w']+", _SLOT.sub("", text)))
+        literal = _num_literal(text)
         stretches = [re.findall(r"[\w']+", part) for part in _SLOT.split(text)[::2]]
         longest = max(stretches, key=len)
         needed = max(6, int(0.6 * literal))
@@ -271,7 +274,8 @@ def _run(rng: random.Random, bank: Sequence[Told]) -> list[str]:
 
 def _fuzzy(rng: random.Random, bank: Sequence[Told]) -> list[str]:
     words = _instantiated(rng, _long(rng, bank)).split()
-    for at in rng.sample(range(len(words)), max(1, len(words) // 8)):
+    spelled = [at for at, word in enumerate(words) if len(word) > 3]
+    for at in rng.sample(spelled, max(1, len(words) // 8)):
         words[at] = _misspelt(rng, words[at])
     return [" ".join(words)]
 
@@ -285,8 +289,10 @@ def _told(rng: random.Random, bank: Sequence[Told]) -> list[str]:
 
 
 def _split(rng: random.Random, bank: Sequence[Told]) -> list[str]:
-    words = _instantiated(rng, _long(rng, bank)).split()
-    cut = rng.randint(len(words) * 2 // 5, len(words) * 3 // 5)
+    """Cut in the middle of a hint so short that no half is a leak by itself."""
+    short = [hint for hint in bank if _num_literal(hint.text) <= 2 * _HALF]
+    words = _instantiated(rng, _long(rng, short)).split()
+    cut = len(words) // 2
     return [" ".join(words[:cut]), " ".join(words[cut:])]
 
 
@@ -303,8 +309,12 @@ _LEAKS: dict[str, Callable[[random.Random, Sequence[Told]], list[str]]] = {
 
 
 def _long(rng: random.Random, bank: Sequence[Told]) -> str:
-    texts = [h.text for h in bank if len(re.findall(r"[\w']+", _SLOT.sub("", h.text))) >= _WORDS_PLANTED]
-    return rng.choice(texts)
+    return rng.choice([hint.text for hint in bank if _num_literal(hint.text) >= _WORDS_PLANTED])
+
+
+def _num_literal(text: str) -> int:
+    """Words outside slots."""
+    return len(re.findall(r"[\w']+", _SLOT.sub("", text)))
 
 
 _PLANTED_THINGS = ("apple 1", "mug 2", "plate", "soap bar 1", "desk lamp", "butter knife 3")
@@ -320,8 +330,7 @@ def _instantiated(rng: random.Random, text: str) -> str:
 
 def _filled(rng: random.Random, text: str, game: Game) -> str:
     places = [receptacle.name for receptacle in game.receptacles]
-    target = game.goal.receptacle_type or game.goal.lamp_type or "lamp"
-    text = text.replace("{thing}", game.goal.object_type).replace("{target}", target)
+    text = text.replace("{thing}", game.goal.object_type).replace("{goal}", game.task.rstrip("."))
     return text.replace("{place}", rng.choice(places))
 
 

@@ -48,8 +48,9 @@ _CONTENT_SHARE = 0.6
 _MOST_KNOWN = 20_000
 """Texts that are remembered, so that memory does not grow with the number of rows."""
 
-_SLOT = re.compile(r"\{[^{}]*\}")
-_WORD = re.compile(r"[a-z0-9']+|\{[^{}]*\}")
+_SLOT = re.compile(r"\{[^{}]*\}s?")
+"""`{object}s` is one slot, whose name is `objects`."""
+_WORD = re.compile(r"\{[^{}]*\}s?|[a-z0-9']+")
 _LABEL = re.compile(r"^\s*>?\s*([A-Za-z][A-Za-z _]{0,19}):\s*(.+)$", re.MULTILINE)
 """`think: ...` of ReAct, and a field a line of other agents."""
 _COMMANDS = frozenset({"action", "act"})
@@ -213,7 +214,11 @@ class LeakAuditor:
         shared: Counter[int] = Counter()
         for word in set(words):
             shared.update(self._postings.get(word, ()))
-        return sorted(i for i, count in shared.items() if count >= self._entries[i].enough)
+        alike = {i for i, count in shared.items() if count >= self._entries[i].enough}
+        # A long stretch may hold few of the words that say something.
+        for start in range(len(words) - _RUN + 1):
+            alike.update(self._runs.get(tuple(words[start : start + _RUN]), ()))
+        return sorted(alike)
 
     @cached_property
     def _known(self) -> dict[str, tuple[tuple[str, str, str], ...]]:
@@ -235,6 +240,14 @@ class LeakAuditor:
             for word in entry.content:
                 postings[word].append(index)
         return dict(postings)
+
+    @cached_property
+    def _runs(self) -> dict[tuple[str, ...], list[int]]:
+        runs: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for index, entry in enumerate(self._entries):
+            for start in range(len(entry.tokens) - _RUN + 1):
+                runs[entry.tokens[start : start + _RUN]].append(index)
+        return dict(runs)
 
     @cached_property
     def _stem_postings(self) -> dict[str, list[int]]:
@@ -288,7 +301,7 @@ def _entry(text: str) -> _Entry:
     return _Entry(
         text=text.strip(),
         tokens=tokens,
-        plain=tuple(word for token in tokens for word in _words(token)),
+        plain=tuple(word for token in tokens for word in _words(re.sub(r"[{}]", "", token))),
         literal=literal,
         content=content,
         enough=max(1, int(len(content) * _CONTENT_SHARE)),

@@ -26,6 +26,7 @@ OTHERS = (
     "Check the fridge for eggs before other places.",
     "Verify that the {object} is in your inventory.",
     "Put the {object} in the {target}.",
+    "After arriving at the sinkbasin with the {object}, use open before anything else.",
 )
 EVERY_HINT = (
     tuple(text for env in RULES for texts in rules_for(env).PHRASINGS.values() for text in texts) + OTHERS
@@ -49,6 +50,9 @@ PLANTED = [
     ("phrase", "think: according to my advice the fridge is next."),
     ("block", f"think: {HEADER}"),
     ("phrase", "think: the guidance recommends that I look inside."),
+    ("normalised", "think: put_both_objects_in_one_and_the_same_target"),
+    ("slots", "think: Put both mugs in one and the same fridge 1."),
+    ("run", "think: so after arriving at the sinkbasin with the mug I go on"),
     ("told", "think: I was told that whatever cabinet is closed has to be opened and looked into."),
     ("told", "think: someone taught me this: the microwave heats things before they are put anywhere."),
     (
@@ -120,7 +124,7 @@ def test_a_hint_split_over_two_thoughts_is_caught_in_both():
 
 def test_to_have_been_told_the_goal_is_no_leak():
     cap = "The instruction says that the price must be lower than 40 dollars."
-    pair = "I was told to put both mugs in the same drawer."
+    pair = "I was told that both mugs go to the same drawer."
     auditor = LeakAuditor(
         hints=(
             "Put both {object}s in the same {target}.",
