@@ -1,11 +1,12 @@
 """A model behind an OpenAI-compatible endpoint."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from actors.chat import Completion, Message, Sampling
 from actors.config import EndpointConfig
-from actors.openai_client import in_our_words, open_client, place_of
+from actors.openai_client import in_our_words, open_client, place_of, without_key
 from actors.patience import Patience, PatientModel, TryError
 from actors.retry import Backoff
 
@@ -24,7 +25,8 @@ class OpenAIOnce:
             self._client = open_client(self._config.base_url, self._config.api_key_env)
         body = request_body(self._config.model, messages, sampling, self._response_format)
         with in_our_words():
-            return completion_of(await self._client.chat.completions.create(**body))
+            completion = completion_of(await self._client.chat.completions.create(**body))
+        return replace(completion, text=without_key(self._client, completion.text))
 
 
 class OpenAIChat:
@@ -68,15 +70,20 @@ def request_body(
 
 
 def completion_of(answer: Any) -> Completion:
-    """The client's record of an answer as ours; `TryError` for one that holds no reply."""
-    if not getattr(answer, "choices", None) or answer.choices[0].message is None:
-        raise TryError("its answer holds no choice", retryable=True, may_cost=True)
-    choice, usage = answer.choices[0], answer.usage
-    details = getattr(usage, "prompt_tokens_details", None)
+    """A chat completion as JSON or as the client's record; `TryError` for one that holds no reply."""
+    body = answer.model_dump(warnings=False) if hasattr(answer, "model_dump") else answer
+    try:
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        text = choice["message"].get("content") or ""
+    except (AttributeError, IndexError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        raise TryError("its answer holds no reply", retryable=True, may_cost=True)
+    details = usage.get("prompt_tokens_details") or {}
     return Completion(
-        text=choice.message.content or "",
-        prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-        cached_tokens=getattr(details, "cached_tokens", 0) or 0,
-        completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
-        finish_reason=choice.finish_reason or "stop",
+        text=text,
+        prompt_tokens=usage.get("prompt_tokens") or 0,
+        cached_tokens=details.get("cached_tokens") or 0,
+        completion_tokens=usage.get("completion_tokens") or 0,
+        finish_reason=choice.get("finish_reason") or "stop",
     )

@@ -49,6 +49,15 @@ def place_of(base_url: str | None, model: str) -> str:
     return f"{parts.scheme}://{host}{parts.path} (model {model!r})"
 
 
+def without_key(client: Any, text: str) -> str:
+    """A server may send back whatever it was sent; a key in a reply would be kept with it."""
+    return (
+        text.replace(client.api_key, "[API key]")
+        if client.api_key in text and len(client.api_key) > 7
+        else text
+    )
+
+
 @contextmanager
 def in_our_words() -> Iterator[None]:
     """Turns the client's errors into `TryError` and `PromptTooLongError`. The server's own text is never quoted: it may hold the key."""

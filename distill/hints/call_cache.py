@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -75,9 +76,11 @@ class CallCache:
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """One write, so that a kill leaves a line whole, torn at its end, or not at all."""
-    with path.open("ab", buffering=0) as file:
+    """On disk when it returns; a kill before that leaves the line whole, torn at its end, or not at all."""
+    with path.open("ab") as file:
         file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def journal(path: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from actors.chat import Completion, GenerateError, PromptTooLongError
 from actors.trajectory import EndReason, Turn
-from distill.hints.config import DiagnosticianConfig, OpenAIWriterConfig
+from distill.hints.config import DiagnosticianConfig, FleetWriterConfig, OpenAIWriterConfig
 from distill.hints.conversation import trace_text
 from distill.hints.hint import from_row
 from distill.hints.reply import read_reply
@@ -280,6 +280,39 @@ def test_a_line_torn_by_a_kill_is_asked_again_and_the_rest_is_kept(failures, tmp
     assert len(write_hints(failures, CONFIG, tmp_path, model)) == 6
     assert len(model.calls) == 1
     assert len(calls.read_text().splitlines()) == 6
+
+
+FLEET = FleetWriterConfig(concurrency=2)
+
+
+def test_the_engines_of_ones_own_write_hints_and_a_reply_out_of_form_is_asked_again(failures, tmp_path):
+    model = FakeModel("Sure! I would open things.", "```json\n" + good() + "\n```")
+    hints = write_hints(failures, FLEET, tmp_path, model, model="pocket:1a2b")
+    assert (len(hints), len(model.calls)) == (6, 7)
+    assert {hint.writer for hint in hints} == {"pocket:1a2b"}
+    assert (summary(tmp_path)["usd"], summary(tmp_path)["num_malformed"]) == (0, 1)
+    silent = FakeModel(AssertionError("asked again"))
+    assert write_hints(failures, FLEET, tmp_path, silent, model="pocket:1a2b") == hints
+    other = FakeModel(good())
+    write_hints(failures, FLEET, tmp_path, other, model="pocket:ffff")
+    assert len(other.calls) == 6, "other weights, other replies"
+
+
+def test_an_engine_that_dies_during_a_call_loses_nothing(failures, tmp_path, monkeypatch):
+    monkeypatch.setattr("actors.patience.asyncio.sleep", _no_pause)
+    died = GenerateError("engine 0 died during a call", retryable=True)
+    model = FakeModel(good(), died, died, good())
+    assert len(write_hints(failures, FLEET, tmp_path, model, model="pocket:1a2b")) == 6
+    assert len(model.calls) == 8
+
+
+def test_a_fleet_without_engines_is_refused(failures, tmp_path):
+    with pytest.raises(ValueError, match="needs the engines as `generate`"):
+        write_hints(failures, FLEET, tmp_path)
+
+
+async def _no_pause(seconds):
+    pass
 
 
 def test_successes_and_errors_of_the_machinery_are_refused(trajectory_of, panel_of, tmp_path):
