@@ -1,8 +1,32 @@
 """Settings of agents, episodes, engines and rollouts. Imports neither ray nor vllm."""
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _is_a_name(name: str) -> str:
+    # A key pasted here would be written into every run; it is not quoted for the same reason.
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,60}", name):
+        raise ValueError(
+            "this is no name of an environment variable; put the key into one, such as OPENAI_API_KEY, and give its name here"
+        )
+    return name
+
+
+def _holds_no_secret(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query:
+        raise ValueError(
+            "the address holds a user, a password or a query, which every run would keep; give it without, and the key with api_key_env"
+        )
+    return url
+
+
+VariableName = Annotated[str, AfterValidator(_is_a_name)]
+Address = Annotated[str, AfterValidator(_holds_no_secret)]
 
 
 class _Frozen(BaseModel):
@@ -67,9 +91,9 @@ class EndpointConfig(_Frozen):
 
     kind: Literal["openai"] = "openai"
     model: str
-    base_url: str | None = None
+    base_url: Address | None = None
     """None: OpenAI's own."""
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: VariableName = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; the key itself is never stored."""
     timeout_s: float = Field(default=120.0, gt=0)
     max_attempts: int = Field(default=5, ge=1)

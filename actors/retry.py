@@ -1,18 +1,19 @@
-"""What to do with a lost episode. Decisions only: the rollout carries them out."""
+"""What to do with a lost episode, and with a request that failed. Decisions only: others carry them out."""
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """Start the episode afresh after a pause."""
+    """Try afresh after a pause."""
 
     delay_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """Record the episode as an error."""
+    """Record it as an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,27 @@ class RetryPolicy:
         if not retryable or lost > self.max_retries:
             return GiveUp()
         return Again(delay_s=min(self.max_delay_s, self.base_delay_s * 2 ** (lost - 1)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Pauses between the tries of one request."""
+
+    max_attempts: int
+    base_delay_s: float = 0.5
+    max_delay_s: float = 20.0
+    jitter: random.Random = field(default_factory=random.Random, compare=False)
+
+    def decide(
+        self, *, attempt: int, retryable: bool, asked_s: float | None, remaining_s: float
+    ) -> Again | GiveUp:
+        """After the try number `attempt`, from 1. `asked_s`: the pause that the server wishes for; `remaining_s`: what the call has left."""
+        if not retryable or attempt >= self.max_attempts:
+            return GiveUp()
+        # Full jitter, so that many callers do not come back together; a server's own wish is the least.
+        ceiling = min(self.max_delay_s, self.base_delay_s * 2 ** min(attempt - 1, 30))
+        delay = (asked_s or 0.0) + self.jitter.uniform(0, ceiling)
+        return Again(delay_s=delay) if delay < remaining_s else GiveUp()
 
 
 class Breaker:

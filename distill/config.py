@@ -14,7 +14,7 @@ from actors.config import (
     SamplingConfig,
 )
 from distill.arms import BUILT_IN, REROLL, ArmConfig, HintedArm, StudentArm, built_in
-from distill.hints.config import BankConfig, RetrieverConfig, WriterConfig
+from distill.hints.config import BankConfig, FleetWriterConfig, RetrieverConfig, WriterConfig
 from envs.config import EnvConfig, GenerateConfig
 from envs.registry import spec_of
 from train.config import TrainConfig
@@ -136,6 +136,20 @@ class StudyConfig(_Frozen):
             raise ValueError(
                 f"arms {list(self.students)} train adapters, which an OpenAI-compatible endpoint cannot serve; "
                 "use model.kind = 'vllm', or keep the arms base, teacher and teacher_random"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def the_fleet_that_writes_has_engines(self) -> "StudyConfig":
+        writer = self.writer
+        if (
+            isinstance(writer, FleetWriterConfig)
+            and not writer.model
+            and isinstance(self.model, EndpointConfig)
+        ):
+            raise ValueError(
+                "writer.kind = 'fleet' asks the engines of the study's own model, which an endpoint serves; "
+                "use writer.kind = 'openai' with its base_url, or name a model of its own in the [writer.model] table"
             )
         return self
 

@@ -9,13 +9,15 @@ import pyarrow.parquet as pq
 
 from actors.config import ModelConfig, RolloutConfig
 from actors.episode import EpisodeSpec
+from actors.fleet_model import FleetModel
 from actors.rollout import Fleet, RolloutSettings, RolloutSummary, rollout
 from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
 from distill.attribution_run import conclude, flips_of, specs_of
 from distill.config import StudyConfig
+from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
-from distill.hints.config import RetrieverConfig
+from distill.hints.config import FleetWriterConfig, RetrieverConfig
 from distill.selection import left_out, read_successes, tasks_of_hints
 from distill.stages import Stage, StageError, StageStore
 from distill.strip import RowFilter
@@ -181,7 +183,11 @@ class StudyRunners:
         panel = Panel.load(store.folder(stage.inputs["tasks"]) / "test.panel.json")
         # Where the writer's settings or the base's failures changed, replies to prompts that are the same are not bought again.
         paid_before = sorted(store.root.glob(f"{stage.kind}-*/{CALLS}"))
-        written = write_hints(failed, self.config.writer, folder, paid_before=paid_before)
+        writer, generate, model = self.config.writer, None, None
+        if isinstance(writer, FleetWriterConfig):
+            fleet = self._fleets.fleet(writer.model or self.config.model, self.config.rollout)
+            generate, model = FleetModel(fleet), model_fingerprint(fleet.model)
+        written = write_hints(failed, writer, folder, generate, model=model, paid_before=paid_before)
         bank = build_bank(written, self.config.bank)
         bank.check_no_evaluation_task(failed, panel)
         bank.save(folder / "bank.parquet")

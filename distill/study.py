@@ -12,7 +12,7 @@ from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, shor
 from distill.config import StudyConfig
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
-from distill.hints.config import RetrieverConfig
+from distill.hints.config import FleetWriterConfig, RetrieverConfig
 from distill.stages import Stage
 from distill.task_choice import choose_panel
 from envs.registry import spec_of
@@ -223,8 +223,12 @@ class _Builder:
         )
 
     def hints(self, base: Stage) -> Stage:
+        writer = self.config.writer
+        decisive = writer.decisive
+        if isinstance(writer, FleetWriterConfig):
+            decisive["model"] = model_fingerprint(writer.model) if writer.model else self.model
         content = {
-            "writer": self.config.writer.decisive,
+            "writer": decisive,
             "bank": self.config.bank.model_dump(mode="json", exclude={"file"}),
         }
         return Stage(

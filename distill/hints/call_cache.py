@@ -2,20 +2,40 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from actors.chat import Completion, Message
+from actors.chat import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
+    """One reply and where it came from; a line of `calls.jsonl`."""
+
     key: str
     text: str
     prompt_tokens: int
     completion_tokens: int
     usd: float
+    request: str = ""
+    """Id of the request that brought it; `Spending` knows that one as sent."""
+    trajectory: str = ""
+    """Id of the failure that was asked about; another failure with the same prompt shares the reply."""
+    model: str = ""
+    prompt: str = ""
+    """Name of the prompt text."""
+    prompt_sha256: str = ""
+    """Of the messages as they were sent."""
+    reask: int = 0
+    """0 for the first question about a failure, 1 for the first repeated one."""
+    cached_tokens: int = 0
+    """Of `prompt_tokens`, those priced as cached."""
+    finish_reason: str = ""
+    uses_oracle: bool = False
+    """Whether the prompt held a gold plan."""
 
 
 def call_key(messages: Sequence[Message], *settings: object) -> str:
@@ -24,57 +44,64 @@ def call_key(messages: Sequence[Message], *settings: object) -> str:
     return hashlib.sha256(json.dumps(document, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
+def prompt_sha256(messages: Sequence[Message]) -> str:
+    document = [[m.role, m.content] for m in messages]
+    return hashlib.sha256(json.dumps(document, ensure_ascii=False).encode()).hexdigest()
+
+
 class CallCache:
-    """One JSON line a call, appended and flushed as replies come in; a line torn by a kill is forgotten."""
+    """One JSON line a call, appended as replies come in; a line torn by a kill is forgotten."""
 
     def __init__(self, path: Path, earlier: Iterable[Path] = ()):
         """`earlier`: files of other writers, whose replies are taken over when they are asked for."""
         self._path = path
-        self._calls: dict[str, Call] = {}
-        if path.exists():
-            whole = _whole_lines(path)
-            if len(whole) < path.stat().st_size:
-                path.write_bytes(whole)
-            self._calls = _calls(whole)
+        self._calls = {call.key: call for call in map(_call, journal(path))}
         self._elsewhere = {
-            key: call
-            for other in earlier
-            if other != path
-            for key, call in _calls(_whole_lines(other)).items()
+            call.key: call for other in earlier if other != path for call in map(_call, whole_lines(other))
         }
 
     def get(self, key: str) -> Call | None:
         if key not in self._calls and key in self._elsewhere:
-            self._keep(self._elsewhere[key])
+            self.add(self._elsewhere[key])
         return self._calls.get(key)
 
-    def add(self, key: str, completion: Completion, usd: float) -> Call:
-        call = Call(
-            key=key,
-            text=completion.text,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-            usd=usd,
-        )
-        self._keep(call)
-        return call
-
-    @property
-    def usd(self) -> float:
-        """What the replies kept here cost, earlier starts included."""
-        return sum(call.usd for call in self._calls.values())
-
-    def _keep(self, call: Call) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(call), ensure_ascii=False) + "\n")
+    def add(self, call: Call) -> None:
+        append_line(self._path, asdict(call))
         self._calls[call.key] = call
 
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every reply kept here, earlier starts included."""
+        return tuple(self._calls.values())
 
-def _whole_lines(path: Path) -> bytes:
-    raw = path.read_bytes()
-    return raw[: raw.rfind(b"\n") + 1]
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """On disk when it returns; a kill before that leaves the line whole, torn at its end, or not at all."""
+    with path.open("ab") as file:
+        file.write((json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _calls(lines: bytes) -> dict[str, Call]:
-    calls = (Call(**json.loads(line)) for line in lines.splitlines())
-    return {call.key: call for call in calls}
+def journal(path: Path) -> list[dict[str, Any]]:
+    """The records of a file that will be appended to: a torn last line is cut off."""
+    if path.exists():
+        raw = path.read_bytes()
+        whole = raw[: raw.rfind(b"\n") + 1]
+        if len(whole) < len(raw):
+            path.write_bytes(whole)
+    return list(whole_lines(path))
+
+
+def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file, without a torn last line; nothing for a file that is not there."""
+    raw = path.read_bytes() if path.exists() else b""
+    for line in raw[: raw.rfind(b"\n") + 1].splitlines():
+        yield json.loads(line)
+
+
+_FIELDS = {field.name for field in fields(Call)}
+
+
+def _call(record: Mapping[str, Any]) -> Call:
+    return Call(**{name: value for name, value in record.items() if name in _FIELDS})

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actors.config import Address, EngineConfig, VariableName
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -26,15 +28,9 @@ class DiagnosticianConfig(_Frozen):
         return self.model_dump(mode="json")
 
 
-class OpenAIWriterConfig(_Frozen):
-    """A model behind an OpenAI-compatible endpoint reads the failure and answers in JSON."""
+class _ModelWriterConfig(_Frozen):
+    """What every writer has that is a language model."""
 
-    kind: Literal["openai"] = "openai"
-    model: str
-    base_url: str | None = None
-    """None: OpenAI's own."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Name of the environment variable that holds the key; the key itself is never stored."""
     prompt: str = "failure"
     """Name of the prompt text in `distill/hints/prompts`, without `.txt`."""
     temperature: float = Field(default=0.0, ge=0)
@@ -46,16 +42,54 @@ class OpenAIWriterConfig(_Frozen):
     concurrency: int = Field(default=8, ge=1)
     """Calls in flight."""
     timeout_s: float = Field(default=120.0, gt=0)
-    """One call with all its tries."""
+    """One call with all its tries; waiting for `requests_per_minute`, `tokens_per_minute` or the budget is not counted."""
     max_attempts: int = Field(default=4, ge=1)
-    """Tries of one call against a failing endpoint."""
+    """Tries of one call against a model that fails."""
     reasks: int = Field(default=1, ge=0)
     """How often a reply that is not the asked JSON is sent back with the reason."""
+
+
+class FleetWriterConfig(_ModelWriterConfig):
+    """A model on Offbook's own engines reads the failure: no key, no bill. It is asked for JSON and its reply is repaired; nothing forces the form."""
+
+    kind: Literal["fleet"] = "fleet"
+    model: EngineConfig | None = None
+    """None: the study's own model, on the engines that play its episodes."""
+    concurrency: int = Field(default=32, ge=1)
+    timeout_s: float = Field(default=600.0, gt=0)
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The settings that decide what is written; whoever knows the study adds which model that is."""
+        return self.model_dump(mode="json", exclude={"model", "concurrency", "timeout_s", "max_attempts"})
+
+
+class OpenAIWriterConfig(_ModelWriterConfig):
+    """A model behind an OpenAI-compatible endpoint reads the failure and answers in JSON."""
+
+    kind: Literal["openai"] = "openai"
+    model: str = "gpt-4o"
+    base_url: Address | None = None
+    """None: OpenAI's own."""
+    api_key_env: VariableName = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; the key itself is never stored."""
+    mode: Literal["live", "batch"] = "live"
+    """`batch`: all prompts as one job of OpenAI's batch mode, half the price and up to a day; its prices are those to set below."""
+    poll_s: float = Field(default=30.0, gt=0)
+    """Pause between two looks at a batch."""
+    try_timeout_s: float | None = Field(default=60.0, gt=0)
+    """One try; what it asked for may be billed all the same. None: a try may use all of `timeout_s`."""
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    """Requests that leave in a minute, retries included. None: no limit."""
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    """Prompt and reply tokens a minute, counted as `max_tokens` and a quarter of the prompt's bytes until the reply tells. None: no limit."""
     max_cost_usd: float | None = Field(default=None, gt=0)
     """Asks nothing that could pass it; earlier starts count, and replies that were paid for are kept. None: no limit."""
     on_budget: Literal["stop", "go_on"] = "stop"
     """What follows when `max_cost_usd` is reached: the study stops until it is raised, or goes on with the hints written so far."""
     usd_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
+    usd_per_million_cached_tokens: float | None = Field(default=None, ge=0)
+    """Of the prompt's tokens, those that the server says it had cached. None: priced as the others."""
     usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
     json_schema: bool = True
     """Ask the server to hold to the JSON schema; False for servers that answer HTTP 400 to `response_format`."""
@@ -74,14 +108,26 @@ class OpenAIWriterConfig(_Frozen):
     @property
     def decisive(self) -> dict[str, object]:
         """The settings that decide what is written. Money decides it only where a study goes on with what it bought."""
-        left_out = {"api_key_env", "concurrency", "timeout_s", "max_attempts"}
-        left_out |= {"usd_per_million_prompt_tokens", "usd_per_million_completion_tokens"}
+        left_out = {
+            "api_key_env",
+            "mode",
+            "poll_s",
+            "concurrency",
+            "timeout_s",
+            "try_timeout_s",
+            "max_attempts",
+        }
+        left_out |= {"requests_per_minute", "tokens_per_minute"}
+        left_out |= {name for name in type(self).model_fields if name.startswith("usd_per_million")}
         if self.on_budget == "stop" or self.max_cost_usd is None:
             left_out |= {"max_cost_usd", "on_budget"}
         return self.model_dump(mode="json", exclude=left_out)
 
 
-WriterConfig = Annotated[DiagnosticianConfig | OpenAIWriterConfig, Field(discriminator="kind")]
+ModelWriterConfig = FleetWriterConfig | OpenAIWriterConfig
+WriterConfig = Annotated[
+    DiagnosticianConfig | FleetWriterConfig | OpenAIWriterConfig, Field(discriminator="kind")
+]
 
 
 class BankConfig(_Frozen):

@@ -6,6 +6,7 @@ from openai_server import GOOD, Server
 from actors.chat import GenerateError, Message, PromptTooLongError, Sampling
 from actors.config import EndpointConfig
 from actors.openai_chat import OpenAIChat
+from actors.openai_client import place_of
 
 KEY = "sk-not-a-key-but-a-canary"  # pragma: allowlist secret
 MESSAGES = (Message(role="system", content="s"), Message(role="user", content="u"))
@@ -104,3 +105,22 @@ async def test_a_missing_key_is_named_before_anything_is_sent(monkeypatch):
     with pytest.raises(GenerateError, match="environment variable OPENAI_API_KEY is not set") as error:
         await chat(MESSAGES, Sampling(), session="s")
     assert not error.value.retryable
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\nX", f"two {KEY}", f"{KEY}\u2026"])
+async def test_a_key_with_foreign_signs_is_refused_without_showing_it(server, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(GenerateError, match="OPENAI_API_KEY holds blanks or signs") as error:
+        await ask(server)
+    assert KEY not in str(error.value)
+    assert not server.requests
+
+
+async def test_a_line_break_after_the_key_is_no_part_of_it(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    await ask(server)
+    assert server.requests[0][1]["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_password_in_the_address_is_not_named():
+    assert place_of("https://me:secret@host:8/v1?key=secret", "m") == "https://host:8/v1 (model 'm')"

@@ -1,6 +1,7 @@
 """The hints stage: what a budget stops with a paid endpoint, what a larger one buys, and a bank that was made elsewhere."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.chat import Completion
 from actors.store import TRAJECTORIES
 from actors.trajectory import TRAJECTORY_SCHEMA, to_row
 from distill.config import StudyConfig
@@ -58,7 +60,7 @@ def run(server, trajectory_of, tmp_path):
         pq.write_table(rows, folder / TRAJECTORIES)
         return {"episodes": len(lost)}
 
-    def run_with(**changes):
+    def run_with(writer=None, **changes):
         config = StudyConfig.model_validate(
             {
                 "name": "s",
@@ -67,7 +69,7 @@ def run(server, trajectory_of, tmp_path):
                 "arms": ["base", "teacher"],
                 "agent": {"prompt": "brief"},
                 "model": {"kind": "scripted"},
-                "writer": WRITER | {"base_url": server.url} | changes,
+                "writer": writer or WRITER | {"base_url": server.url} | changes,
             }
         )
         plan, store = plan_stages(config), StageStore(tmp_path / "store")
@@ -190,3 +192,50 @@ def test_a_bank_from_tasks_of_the_panel_or_that_changed_on_the_way_is_refused(im
         load_bank(stained, store)
     with pytest.raises(BankError, match="no bank at"):
         plan_stages(study_with(tmp_path / "none.parquet", ["base", "teacher"]))
+
+
+def test_the_studys_own_model_writes_the_hints(run, tmp_path, monkeypatch):
+    async def reply(self, messages, sampling, *, session):
+        return Completion(
+            text=json.dumps(HINT), prompt_tokens=9, cached_tokens=0, completion_tokens=9, finish_reason="stop"
+        )
+
+    monkeypatch.setattr("actors.scripted.ScriptedModel.__call__", reply)
+    assert run(writer={"kind": "fleet"})["counts"]["hints"] == FAILURES
+    [folder] = (tmp_path / "store").glob("hints-*")
+    assert {row["writer"].split(":")[0] for row in pq.read_table(folder / "written.parquet").to_pylist()} == {
+        "scripted"
+    }
+
+
+def test_the_fleets_model_is_part_of_what_names_the_stage_and_an_endpoint_has_no_fleet():
+    settings = {
+        "name": "s",
+        "env": {"name": "scripted", "num_tasks": 40},
+        "tasks": {"train": FAILURES, "test": 4},
+        "arms": ["base", "teacher"],
+        "agent": {"prompt": "brief"},
+        "writer": {"kind": "fleet"},
+    }
+
+    def key_of(**changes):
+        return plan_stages(StudyConfig.model_validate(settings | changes)).hints.config["writer"]
+
+    own, skilled = (key_of(model={"kind": "scripted", "skill": skill}) for skill in (0.5, 0.6))
+    assert own != skilled
+    other = {"kind": "fleet", "model": {"kind": "vllm", "model": "pocket"}}
+    assert key_of(model={"kind": "scripted"}, writer=other)["model"].startswith("pocket:")
+    with pytest.raises(ValueError, match=r"use writer\.kind = 'openai'"):
+        key_of(model={"kind": "openai", "model": "m"})
+
+
+def test_the_key_is_in_no_file_of_a_study(run, server, tmp_path, monkeypatch, caplog):
+    key = "sk-proj-no-key-but-a-canary-5e1f"  # pragma: allowlist secret
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    caplog.set_level(logging.DEBUG)
+    run(max_cost_usd=100)
+    assert {headers["authorization"] for _, headers, _ in server.requests} == {f"Bearer {key}"}
+    files = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert not [path for path in files if key.encode() in path.read_bytes()]
+    assert key not in caplog.text

@@ -8,12 +8,13 @@ import openai
 import pyarrow.parquet as pq
 import pytest
 
-from actors.chat import Completion, GenerateError
+from actors.chat import Completion, GenerateError, PromptTooLongError
 from actors.trajectory import EndReason, Turn
-from distill.hints.config import DiagnosticianConfig, OpenAIWriterConfig
+from distill.hints.config import DiagnosticianConfig, FleetWriterConfig, OpenAIWriterConfig
+from distill.hints.conversation import trace_text
 from distill.hints.hint import from_row
 from distill.hints.reply import read_reply
-from distill.hints.writer import BudgetReachedError, WriterError, trace_text, write_hints
+from distill.hints.writer import BudgetReachedError, WriterError, write_hints
 
 CONFIG = OpenAIWriterConfig(
     model="m",
@@ -133,24 +134,76 @@ def test_malformed_json_is_asked_again_once_and_never_costs_the_others(failures,
     assert "invalid json" in repair[-1].content
 
 
+ONE_BY_ONE = CONFIG.model_copy(update={"concurrency": 1, "max_attempts": 1})
+
+
 def test_an_unreachable_endpoint_loses_nothing(failures, tmp_path):
-    config = CONFIG.model_copy(update={"concurrency": 1})
-    down = GenerateError("m at http://x cannot be reached", retryable=True)
-    model = FakeModel(good(), good(), down)
-    with pytest.raises(WriterError, match=r"cannot be reached; 2 replies are kept .*start again"):
-        write_hints(failures, config, tmp_path, model)
-    assert len(model.calls) == 3, "an endpoint that is down is not asked about every failure"
+    down = GenerateError("it cannot be reached", retryable=True)
+    model = FakeModel(good(), down)
+    with pytest.raises(
+        WriterError,
+        match=r"5 of 6 failures got no answer.*cannot be reached; 1 replies are kept .*start again",
+    ):
+        write_hints(failures, ONE_BY_ONE, tmp_path, model)
+    assert len(model.calls) == 4, "an endpoint that is down is not asked about every failure"
+    assert not (tmp_path / "written.parquet").exists()
     up = FakeModel(good())
-    hints = write_hints(failures, config, tmp_path, up)
-    assert (len(up.calls), len(hints)) == (4, 6)
+    hints = write_hints(failures, ONE_BY_ONE, tmp_path, up)
+    assert (len(up.calls), len(hints)) == (5, 6)
+
+
+def test_one_call_that_fails_does_not_keep_the_others_from_being_asked(failures, tmp_path):
+    model = FakeModel(good(), GenerateError("it answers HTTP 500", retryable=True), good())
+    with pytest.raises(WriterError, match=r"1 of 6 failures got no answer, first: .*HTTP 500"):
+        write_hints(failures, ONE_BY_ONE, tmp_path, model)
+    again = FakeModel(good())
+    assert len(write_hints(failures, ONE_BY_ONE, tmp_path, again)) == 6
+    assert len(again.calls) == 1
 
 
 def test_one_refused_prompt_does_not_stop_the_others(failures, tmp_path):
-    too_long = GenerateError("prompt too long", retryable=False)
+    too_long = PromptTooLongError("prompt too long")
     model = FakeModel(good(), too_long, good())
-    hints = write_hints(failures, CONFIG.model_copy(update={"concurrency": 1}), tmp_path, model)
+    hints = write_hints(failures, ONE_BY_ONE, tmp_path, model)
     assert len(hints) == 5
     assert [e["error"] for e in summary(tmp_path)["errors"]] == ["prompt too long"]
+
+
+def test_failures_that_ask_the_same_are_asked_once(trajectory_of, panel_of, tmp_path):
+    task = panel_of(1).tasks[0]
+    turns = trajectory_of(task, success=False).turns
+    same = [trajectory_of(task, success=False, seed=seed, turns=turns) for seed in range(3)]
+    assert len({failure.id for failure in same}) == 3
+    model = FakeModel(good())
+    hints = write_hints(same, CONFIG, tmp_path, model)
+    assert len(model.calls) == 1
+    assert sorted(hint.sources for hint in hints) == sorted((failure.id,) for failure in same)
+    assert summary(tmp_path)["usd"] == pytest.approx(0.012)
+
+
+def test_a_call_is_kept_with_all_that_its_hints_come_from(failures, tmp_path):
+    write_hints(failures[:2], ONE_BY_ONE, tmp_path, FakeModel("no json", good()))
+    calls = [json.loads(line) for line in (tmp_path / "calls.jsonl").read_text().splitlines()]
+    first, again, other = calls
+    ids = sorted(failure.id for failure in failures[:2])
+    assert [call["trajectory"] for call in calls] == [ids[0], ids[0], ids[1]]
+    assert [call["reask"] for call in calls] == [0, 1, 0]
+    assert len({call["prompt_sha256"] for call in calls}) == len({call["request"] for call in calls}) == 3
+    assert (first["text"], again["text"]) == ("no json", good()), (
+        "a reply that is no use was paid all the same"
+    )
+    expected = {"model": "m", "prompt": "failure", "prompt_tokens": 1000, "completion_tokens": 100}
+    assert (expected | {"usd": 0.012, "uses_oracle": False, "finish_reason": "stop"}).items() <= other.items()
+
+
+def test_calls_of_an_earlier_version_are_read(failures, tmp_path):
+    write_hints(failures, CONFIG, tmp_path, FakeModel(good()))
+    path = tmp_path / "calls.jsonl"
+    old = ("key", "text", "prompt_tokens", "completion_tokens", "usd")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({name: line[name] for name in old}) + "\n" for line in lines))
+    (tmp_path / "sent.jsonl").unlink()
+    assert len(write_hints(failures, CONFIG, tmp_path, FakeModel(AssertionError("asked again")))) == 6
 
 
 def test_a_wrong_key_stops_at_the_first_call(failures, tmp_path):
@@ -229,6 +282,39 @@ def test_a_line_torn_by_a_kill_is_asked_again_and_the_rest_is_kept(failures, tmp
     assert len(calls.read_text().splitlines()) == 6
 
 
+FLEET = FleetWriterConfig(concurrency=2)
+
+
+def test_the_engines_of_ones_own_write_hints_and_a_reply_out_of_form_is_asked_again(failures, tmp_path):
+    model = FakeModel("Sure! I would open things.", "```json\n" + good() + "\n```")
+    hints = write_hints(failures, FLEET, tmp_path, model, model="pocket:1a2b")
+    assert (len(hints), len(model.calls)) == (6, 7)
+    assert {hint.writer for hint in hints} == {"pocket:1a2b"}
+    assert (summary(tmp_path)["usd"], summary(tmp_path)["num_malformed"]) == (0, 1)
+    silent = FakeModel(AssertionError("asked again"))
+    assert write_hints(failures, FLEET, tmp_path, silent, model="pocket:1a2b") == hints
+    other = FakeModel(good())
+    write_hints(failures, FLEET, tmp_path, other, model="pocket:ffff")
+    assert len(other.calls) == 6, "other weights, other replies"
+
+
+def test_an_engine_that_dies_during_a_call_loses_nothing(failures, tmp_path, monkeypatch):
+    monkeypatch.setattr("actors.patience.asyncio.sleep", _no_pause)
+    died = GenerateError("engine 0 died during a call", retryable=True)
+    model = FakeModel(good(), died, died, good())
+    assert len(write_hints(failures, FLEET, tmp_path, model, model="pocket:1a2b")) == 6
+    assert len(model.calls) == 8
+
+
+def test_a_fleet_without_engines_is_refused(failures, tmp_path):
+    with pytest.raises(ValueError, match="needs the engines as `generate`"):
+        write_hints(failures, FLEET, tmp_path)
+
+
+async def _no_pause(seconds):
+    pass
+
+
 def test_successes_and_errors_of_the_machinery_are_refused(trajectory_of, panel_of, tmp_path):
     task = panel_of(1).tasks[0]
     lost = trajectory_of(task, success=False, end=EndReason.ERROR, error="host died")
@@ -264,7 +350,7 @@ def serve(monkeypatch, *answers):
     async def no_pause(seconds):
         seen.append(seconds)
 
-    monkeypatch.setattr("actors.openai_chat.asyncio.sleep", no_pause)
+    monkeypatch.setattr("actors.patience.asyncio.sleep", no_pause)
     return seen
 
 
