@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from envs.task import Task
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 
 class EndReason(StrEnum):
@@ -23,10 +23,12 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenHint:
-    """A hint as it stood in the prompt."""
+    """A hint that an episode may be given, and when it was."""
 
     id: str
     text: str
+    turn: int | None = 0
+    """The turn before whose reply it first stood in the prompt, 0 for the start; None: held ready, and never shown."""
 
 
 def attempt_id(
@@ -126,7 +128,7 @@ class Trajectory:
 
 
 _TASK = pa.struct([(name, pa.string()) for name in ("env", "split", "id", "kind", "goal")])
-_HINT = pa.struct([("id", pa.string()), ("text", pa.string())])
+_HINT = pa.struct([("id", pa.string()), ("text", pa.string()), ("turn", pa.int32())])
 _FIELD = pa.struct([("name", pa.string()), ("text", pa.string())])
 _PART = pa.struct([("name", pa.string()), ("value", pa.float64())])
 _TURN = pa.struct(
@@ -188,7 +190,7 @@ def to_row(trajectory: Trajectory) -> dict:
     return {
         "id": trajectory.id,
         "task": {name: getattr(trajectory.task, name) for name in ("env", "split", "id", "kind", "goal")},
-        "hints": [{"id": hint.id, "text": hint.text} for hint in trajectory.hints],
+        "hints": [{"id": hint.id, "text": hint.text, "turn": hint.turn} for hint in trajectory.hints],
         "turns": [
             {name: getattr(turn, name) for name in _TURN_NAMES}
             | {"fields": [{"name": n, "text": t} for n, t in turn.fields]}

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 
 from actors.store import EPISODES, EpisodeFile, finalise, finished_ids, read_finished, to_line
-from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, Trajectory, Turn, from_row
+from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, GivenHint, Trajectory, Turn, from_row, to_row
 from envs.task import Task
 
 
@@ -74,3 +74,15 @@ def test_the_final_file_holds_every_id_once(tmp_path):
 
 def test_a_folder_without_episodes_is_an_empty_table(tmp_path):
     assert pq.read_table(finalise(tmp_path)).num_rows == 0
+
+
+def test_a_record_written_before_hints_had_turns_says_that_they_came_at_the_start():
+    hinted = trajectory(hints=(GivenHint(id="a", text="Look."), GivenHint(id="b", text="Go.")))
+    row = to_row(hinted)
+    for hint in row["hints"]:
+        assert hint.pop("turn") == 0
+    assert from_row(row) == hinted
+    late = replace(
+        hinted, hints=(GivenHint(id="a", text="Look.", turn=3), GivenHint(id="b", text="Go.", turn=None))
+    )
+    assert from_row(to_row(late)) == late and late.id == hinted.id
