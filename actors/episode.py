@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from actors.agents.base import Agent
 from actors.chat import Completion, Generate, GenerateError, PromptTooLongError, Sampling
 from actors.config import BudgetConfig
+from actors.hint_timing import HintSchedule, HintTiming
 from actors.trajectory import EndReason, GivenHint, Trajectory, Turn, attempt_id
 from envs.base import EnvError, StepResult, TextEnv
 from envs.task import Task
@@ -24,6 +25,9 @@ class EpisodeSpec:
     arm: str
     seed: int
     hints: tuple[GivenHint, ...] = ()
+    """Best first. Part of the episode's identity, whether it gets to be shown them all or not."""
+    timing: HintTiming | None = None
+    """When hints are shown; None: all at the start."""
     adapter: str | None = None
     """Folder of a LoRA adapter; None: the base model."""
     adapter_name: str | None = None
@@ -79,10 +83,12 @@ async def run_episode(
     turns: list[Turn] = []
     try:
         state = start = env.reset(spec.task, seed=spec.seed)
+        schedule = HintSchedule(spec.hints, spec.timing, opening=start.observation)
         end = EndReason.DONE if start.done else None
         while end is None:
             began = time.monotonic()
-            messages = agent.render(spec.task, start.observation, turns, spec.hints)
+            hints = schedule.before_reply(turns)
+            messages = agent.render(spec.task, start.observation, turns, hints)
             drawn = replace(sampling, seed=turn_seed(spec.seed, spec.task.key, len(turns)))
             try:
                 completion = await _within(budget.turn_timeout_s, generate(messages, drawn, session=session))
@@ -101,6 +107,7 @@ async def run_episode(
         agent.name,
         model_name,
         end=end,
+        hints=schedule.record,
         opening=start.observation,
         turns=tuple(turns),
         success=state.success,
@@ -113,7 +120,9 @@ def lost_trajectory(
     spec: EpisodeSpec, agent_name: str, model_name: str, reason: str, retries: int
 ) -> Trajectory:
     """The record of an episode that was given up: an error, counted apart from a failed attempt."""
-    return _record(spec, agent_name, model_name, end=EndReason.ERROR, error=reason, retries=retries)
+    return _record(
+        spec, agent_name, model_name, hints=spec.hints, end=EndReason.ERROR, error=reason, retries=retries
+    )
 
 
 def _record(
@@ -121,6 +130,7 @@ def _record(
     agent_name: str,
     model_name: str,
     *,
+    hints: tuple[GivenHint, ...],
     end: EndReason,
     opening: str = "",
     turns: tuple[Turn, ...] = (),
@@ -139,7 +149,7 @@ def _record(
         model=model_name,
         adapter=spec.recorded_adapter,
         seed=spec.seed,
-        hints=spec.hints,
+        hints=hints,
         opening=opening,
         turns=turns,
         end=end,

@@ -107,6 +107,11 @@ class Trajectory:
         )
 
     @property
+    def shown_hints(self) -> tuple[GivenHint, ...]:
+        """Those that stood in its prompt; `hints` has those held ready as well."""
+        return tuple(hint for hint in self.hints if hint.turn is not None)
+
+    @property
     def num_steps(self) -> int:
         return sum(turn.action is not None for turn in self.turns)
 

@@ -5,6 +5,7 @@ Knows settings only. What an arm needs before it can play is planned in `distill
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,6 +84,6 @@ def in_words(arm: HintedArm | StudentArm) -> str:
     return ", ".join(parts)
 
 
-def short_hash(arm: BaseModel) -> str:
-    content = json.dumps(arm.model_dump(mode="json"), sort_keys=True)
+def short_hash(settings: Mapping[str, object]) -> str:
+    content = json.dumps(settings, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:6]

@@ -32,6 +32,10 @@ def attribution_stage(config: StudyConfig, plan: StudyPlan, arm: str, num_flips:
         raise StageError(
             f"arm {arm!r} of {config.name} is not one that gives the model hints; it has {', '.join(hinted) or 'none'}"
         )
+    if about.retriever.timing.when != "start":
+        raise StageError(
+            f"arm {arm!r} is shown hints by timing.when = {about.retriever.timing.when!r}; attribution plays parts of what is shown at the start"
+        )
     played = {
         f"{name}-s{seed}": plan.evaluations[name, seed] for name in ("base", arm) for seed in config.seeds
     }

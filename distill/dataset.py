@@ -173,7 +173,7 @@ class RowMaker:
             "seed": trajectory.seed,
             "trajectory_id": trajectory.id,
             "kind": trajectory.task.kind,
-            "num_hints": len(trajectory.hints),
+            "num_hints": len(trajectory.shown_hints),
             "leaks": [],
         }
         reason = (

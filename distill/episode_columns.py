@@ -33,7 +33,8 @@ _COLUMNS = [
         "score",
         "retries",
     ),
-    *("hints.list.element.id",),
+    # Files written before hints had turns lack the last one, and all of theirs were shown.
+    *("hints.list.element.id", "hints.list.element.turn"),
     *(_TURN + name for name in ("action", "valid", "prompt_tokens", "cached_tokens", "completion_tokens")),
 ]
 
@@ -57,6 +58,7 @@ class EpisodeColumns:
     turns: NDArray[np.int64]
     invalid: NDArray[np.int64]
     hints: NDArray[np.int64]
+    """Those shown, not those held ready."""
     prompt_tokens: NDArray[np.int64]
     cached_tokens: NDArray[np.int64]
     completion_tokens: NDArray[np.int64]
@@ -89,7 +91,7 @@ def read_episodes(name: str, source: EpisodeSource, panel: Panel) -> EpisodeColu
     models are mixed or one (task, seed) has two outcomes. A row written twice is dropped and counted.
     """
     table = _table(source)
-    turns, hints = _combined(table, "turns"), _combined(table, "hints")
+    turns = _combined(table, "turns")
     turn_values, turn_lengths = turns.flatten(), _lengths(turns)
 
     def per_episode(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -110,7 +112,7 @@ def read_episodes(name: str, source: EpisodeSource, panel: Panel) -> EpisodeColu
         steps=per_episode(_numpy(pc.is_valid(turn_values.field("action")))),
         turns=turn_lengths,
         invalid=per_episode(~_numpy(turn_values.field("valid")).astype(np.bool_)),
-        hints=_lengths(hints),
+        hints=_numpy(table["num_shown"]).astype(np.int64),
         prompt_tokens=summed("prompt_tokens"),
         cached_tokens=summed("cached_tokens"),
         completion_tokens=summed("completion_tokens"),
@@ -145,19 +147,36 @@ def load_trajectories(source: EpisodeSource, ids: Iterable[str]) -> list[Traject
         rows = [row for path in _paths(source) for row in pq.read_table(path, filters=mask).to_pylist()]
         found = {row["id"]: from_row(row) for row in rows}
     else:
-        table = _table(source)
+        table = _whole_table(source)
         rows = table.filter(pc.is_in(table["id"], pa.array(wanted))).to_pylist()
         found = {row["id"]: from_row(row) for row in rows}
     return [found[i] for i in wanted if i in found]
 
 
 def _table(source: EpisodeSource) -> pa.Table:
+    if isinstance(source, (str, Path)) or _are_paths(source):
+        return pa.concat_tables([_counting_hints(_read(path)) for path in _paths(source)])
+    return _counting_hints(_whole_table(source))
+
+
+def _whole_table(source: EpisodeSource) -> pa.Table:
+    """Records in memory, as one table."""
     if isinstance(source, pa.Table):
         return source
-    if isinstance(source, (str, Path)) or _are_paths(source):
-        return pa.concat_tables([_read(path) for path in _paths(source)])
     rows = [to_row(item) if isinstance(item, Trajectory) else item for item in source]
     return pa.Table.from_pylist(rows, schema=TRAJECTORY_SCHEMA)
+
+
+def _counting_hints(table: pa.Table) -> pa.Table:
+    """The table with the number of hints shown instead of the hints."""
+    hints = _combined(table, "hints")
+    counts = _lengths(hints)
+    values = hints.flatten()
+    if values.type.get_field_index("turn") >= 0:
+        shown = np.concatenate([[0], np.cumsum(_numpy(pc.is_valid(values.field("turn"))), dtype=np.int64)])
+        ends = np.cumsum(counts)
+        counts = shown[ends] - shown[ends - counts]
+    return table.drop_columns(["hints"]).append_column("num_shown", pa.array(counts, pa.int64()))
 
 
 def _are_paths(source: Any) -> bool:

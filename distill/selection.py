@@ -43,7 +43,7 @@ def read_successes(folders: Sequence[Path], filters: RowFilter) -> list[Success]
     """Every success of the rollouts that `filters` let through; an episode that comes twice comes once."""
     found = {
         t.id: Success(
-            id=t.id, task=t.task.key, num_steps=t.num_steps, hints=tuple(hint.id for hint in t.hints)
+            id=t.id, task=t.task.key, num_steps=t.num_steps, hints=tuple(hint.id for hint in t.shown_hints)
         )
         for folder in folders
         for t in _stream(folder)

@@ -149,9 +149,11 @@ class _Builder:
                 }
             )
             twins = (twin for twin in BUILT_IN if built_in(twin, self.config.retriever) == alike)
-            return next(twins, f"student-{'-'.join(alike.sources)}-{short_hash(alike)}")
+            return next(
+                twins, f"student-{'-'.join(alike.sources)}-{short_hash(alike.model_dump(mode='json'))}"
+            )
         twins = (twin for twin in BUILT_IN if built_in(twin, self.config.retriever) == arm)
-        hints = f"{arm.retriever.name}-k{arm.retriever.k}-{short_hash(arm.retriever)}"
+        hints = f"{arm.retriever.name}-k{arm.retriever.k}-{short_hash(arm.retriever.decisive)}"
         return next(twins, f"{self.label(arm.student)}-{hints}" if arm.student else hints)
 
     def train_rollout(
@@ -210,7 +212,7 @@ class _Builder:
             "sampling": sampling.model_dump(mode="json"),
             "seed": seed,
             "part": part,
-            "retriever": retriever.model_dump(mode="json") if retriever else None,
+            "retriever": retriever.decisive if retriever else None,
         }
         episodes = self.num_train if part == "train" else self.num_test
         return Stage(

@@ -141,6 +141,21 @@ class BankConfig(_Frozen):
     """A bank to use instead of writing one, such as `offbook hints import` or `merge` makes; `writer` then writes nothing, and nothing is folded."""
 
 
+class TimingConfig(_Frozen):
+    """When an episode is shown the hints that were ranked for it at its start."""
+
+    when: Literal["start", "every", "stuck", "at"] = "start"
+    """`start`: once, as in the paper; `every`: at the start and again before every `turns`-th reply; `stuck`: after `turns` steps in a row that
+    were refused or showed nothing that had not been read before; `at`: once, before reply `turns` (the first is 0)."""
+    turns: int = Field(default=10, ge=1)
+    times: int = Field(default=3, ge=1)
+    """Most showings, of `retriever.k` hints each (every, stuck); a later one shows the next hints of the ranking."""
+
+    @property
+    def showings(self) -> int:
+        return self.times if self.when in ("every", "stuck") else 1
+
+
 class RetrieverConfig(_Frozen):
     """Which hints of the bank an episode starts with."""
 
@@ -148,9 +163,19 @@ class RetrieverConfig(_Frozen):
     """Controls: `none`; `guard` (the hint block with no advice in it); `random` (same kind); `other_kind` (random advice of other kinds);
     `shuffled` (what bm25 gives, its words in random order); `frequent` (no query)."""
     k: int = Field(default=3, ge=1)
+    """Hints a showing."""
+    timing: TimingConfig = TimingConfig()
     seed: int = 0
     """For the random ones; the same task under the same seed gets the same hints."""
     frequency_weight: float = Field(default=3.0, ge=0)
     """How much being written often, near-duplicates included, counts beside the match with the task (bm25)."""
     diversity: float = Field(default=0.75, ge=0, le=1)
     """How much likeness to a hint already chosen is punished (bm25): 0 not at all, 1 nothing else counts."""
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The settings that decide what an episode is shown."""
+        settings = self.model_dump(mode="json")
+        if self.timing.when == "start":
+            del settings["timing"]
+        return settings

@@ -254,7 +254,11 @@
     const given = element("div", body.hints.length ? undefined : "No hints in its prompt", body.hints.length ? "given" : "given none");
     if (body.hints.length) {
       const list = element("ul");
-      for (const hint of body.hints) { const item = element("li"); item.append(element("mark", hint)); list.append(item); }
+      for (const [text, turn] of body.hints) {
+        const item = element("li");
+        item.append(element("mark", text), turn ? " before turn " + (turn + 1) : "");
+        list.append(item);
+      }
       given.append(element("b", "Hints in its prompt"), list);
     }
     const turns = element("ol", undefined, "turns");

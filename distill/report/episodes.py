@@ -112,7 +112,9 @@ def _line(place: int, position: int, row: Mapping[str, Any]) -> str:
     body = {
         "id": row["id"],
         "opening": row["opening"],
-        "hints": [hint["text"] for hint in row["hints"]],
+        "hints": [
+            [hint["text"], hint.get("turn", 0)] for hint in row["hints"] if hint.get("turn", 0) is not None
+        ],
         "end": row["end"],
         "error": row["error"],
         "parts": [[part["name"], part["value"]] for part in row["parts"]],
