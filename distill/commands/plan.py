@@ -33,7 +33,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--usd-per-gpu-hour",
         metavar="USD",
         type=float,
-        help="with --pilot: what a GPU costs you, for a sum in dollars",
+        help="with --pilot: what a GPU costs you, for a sum in dollars; the study's own prices.usd_per_gpu_hour where left out",
     )
 
 
@@ -93,8 +93,9 @@ def _forecast(config: "StudyConfig", args: argparse.Namespace) -> None:
         "hours": sum(f.hours for f in owed),
         "gpu_hours": sum(f.gpu_hours for f in owed),
     }
-    if args.usd_per_gpu_hour is not None:
-        total["usd"] = total["gpu_hours"] * args.usd_per_gpu_hour
+    per_hour = args.usd_per_gpu_hour if args.usd_per_gpu_hour is not None else config.prices.usd_per_gpu_hour
+    if per_hour is not None:
+        total["usd"] = total["gpu_hours"] * per_hour
     if args.json:
         stages = [
             {
@@ -131,7 +132,7 @@ def _forecast(config: "StudyConfig", args: argparse.Namespace) -> None:
         )
     )
     if "usd" in total and total["gpu_hours"]:
-        out.print(f"{total['usd']:,.2f} USD at {args.usd_per_gpu_hour:g} a GPU hour")
+        out.print(f"{total['usd']:,.2f} USD at {per_hour:g} a GPU hour")
     elif "usd" in total:
         out.print("no USD: no stage of this study asks for a GPU")
     out.print(f"judged by the pilot {pilot.name}; what is cached costs nothing and is not listed")

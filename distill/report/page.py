@@ -86,7 +86,8 @@ def _part(inputs: ReportInputs, figures: Mapping[str, str], *, at: str) -> dict[
         ),
         "samples": [(arm, sample) for arm, samples in inputs.samples.items() for sample in samples],
         "setup": facts_table([(arm["name"], flatten(_setup(arm))) for arm in results["arms"]]),
-        "ledger": flatten(results["ledger"]),
+        "ledger": results["ledger"],
+        "stages": facts_table([(name, flatten(row)) for name, row in results["ledger"]["stages"].items()]),
     }
 
 
@@ -95,7 +96,7 @@ def default_summary(inputs: ReportInputs) -> str:
     results = inputs.results
     panel, hints = results["panel"], len(inputs.hints)
     arms = [arm["name"] for arm in results["arms"]]
-    imported = "imported hints" in results["ledger"].get("hints", {})
+    imported = "imported hints" in results["ledger"]["stages"].get("hints", {})
     origin = (
         f"was given an imported bank of {hints:,} short hints and played"
         if imported
@@ -166,6 +167,8 @@ def _environment() -> Environment:
         p_words=words.p_words,
         difference=words.difference,
         verdict_words=words.verdict_words,
+        per_success=words.per_success,
+        payback=words.payback,
         metric_words=words.METRIC_WORDS,
         arm_words=words.ARM_WORDS,
         arm_colour=lambda name: plots.ARM_COLOURS.get(name, plots.OTHER_COLOUR),

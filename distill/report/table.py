@@ -26,8 +26,8 @@ def results_table(results: Mapping[str, Any]) -> Group:
     parts += [_comparison(row) for row in results["comparisons"] if row["metric"] == "success"]
     tokens = words.find(results, "distill", "teacher", "prompt_tokens")
     parts += [_comparison(tokens)] if tokens else []
-    tied = words.tied(results)
-    parts += [Text(), Text(tied)] if tied else []
+    lines = [line for line in (words.tied(results), words.spent(results)) if line]
+    parts += [Text(), *map(Text, lines)] if lines else []
     word, sentence = words.answer(results)
     parts += [Text(), Text.assemble((f"{word}. ", "bold"), sentence)]
     parts += [Text(f"note: {note}", style="yellow") for note in results["notes"]]

@@ -75,6 +75,45 @@ def tied(results: Mapping[str, Any]) -> str:
     )
 
 
+def spent(results: Mapping[str, Any]) -> str:
+    """`Tokens computed for a success: base 1,180 (930-1,520), ...`, with dollars where prices are known."""
+    arms = [
+        arm for arm in results.get("ledger", {}).get("arms", ()) if arm["views"]["computed"]["per_success"]
+    ]
+    if not arms:
+        return ""
+    listed = ", ".join(f"{arm['name']} {per_success(arm['views']['computed'])}" for arm in arms)
+    priced = [arm for arm in arms if arm["usd"]]
+    dollars = ", ".join(f"{arm['name']} {per_success(arm['usd'], 4)}" for arm in priced)
+    return f"Tokens computed for a success (95 %): {listed}." + (f" USD: {dollars}." if priced else "")
+
+
+def per_success(rates: Mapping[str, Any], digits: int = 0) -> str:
+    """`1,180 (930-1,520)`; an interval without an upper end is `(930 or more)`."""
+    if rates["per_success"] is None:
+        return ABSENT
+    low, high = rates["per_success_ci95"]
+    reach = (
+        f"{number(low, digits)} or more" if high is None else f"{number(low, digits)}-{number(high, digits)}"
+    )
+    return f"{number(rates['per_success'], digits)} ({reach})"
+
+
+def payback(row: Mapping[str, Any], view: str) -> str:
+    """When a student has saved the tokens that it cost, in a sentence; `view` is processed or computed."""
+    counted = row[view]
+    if counted is None:
+        return f"{row['arm']} and {row['teacher']} finished no pair of episodes."
+    saved, (low, high) = counted["saved_per_episode"], counted["saved_ci95"]
+    fewer, ends = ("fewer", (low, high)) if saved >= 0 else ("more", (-high, -low))
+    first = f"Tokens {view}: {number(abs(saved))} an episode {fewer} than {row['teacher']} (95 % {' to '.join(map(number, ends))})"
+    cost = f"the {number(counted['one_off_total'])} that {row['arm']} took before it played"
+    if counted["break_even_episodes"] is None:
+        return f"{first}, so {cost} are never saved."
+    beyond = f"{number(counted['one_off_beyond_teacher'])} of them, which the teacher does without, after {number(counted['break_even_episodes_beyond_teacher'])}"
+    return f"{first}; {cost} are saved after {number(counted['break_even_episodes'])} episodes, {beyond}."
+
+
 def find(results: Mapping[str, Any], a: str, b: str, metric: str = "success") -> Mapping[str, Any] | None:
     """The comparison of two arms, None where the study has it not."""
     return next((r for r in results["comparisons"] if (r["a"], r["b"], r["metric"]) == (a, b, metric)), None)

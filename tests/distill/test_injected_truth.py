@@ -114,6 +114,13 @@ def check_coverage(recorder, *, runs, tasks, resamples):
         for truth in [truths["teacher"][metric] - truths["base"][metric]]
     }
     for place, arm in enumerate(("base", "teacher")):
+        per_success = (
+            312 * truths[arm]["steps"] / truths[arm]["success"]
+        )  # 300 tokens of prompt and 12 written a turn
+        rates = [study.results["ledger"]["arms"][place]["views"]["processed"] for study in found]
+        held[f"tokens a success of {arm}"] = np.mean(
+            [low <= per_success <= (high or np.inf) for low, high in (r["per_success_ci95"] for r in rates)]
+        )
         intervals = [study.results["arms"][place]["success_ci95"] for study in found]
         held[f"rate of {arm}"] = np.mean([low <= truths[arm]["success"] <= high for low, high in intervals])
     assert all(0.92 <= share <= 0.98 for share in held.values()), held

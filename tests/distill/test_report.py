@@ -11,6 +11,7 @@ import pytest
 from actors.trajectory import EndReason, GivenHint
 from distill.dataset_card import Sample
 from distill.hints.hint import Hint
+from distill.ledger import StageCost, StudyCosts
 from distill.report import plots, words
 from distill.report.build import build_report
 from distill.report.inputs import SOURCES_SHOWN_PER_HINT, ReportInputs, choose_example, collect_inputs
@@ -221,7 +222,7 @@ def test_nothing_that_models_or_data_write_becomes_markup(panel_of, arms_of, tmp
         versions={EVIL: EVIL},
         determinism=EVIL,
         notes=[EVIL],
-        ledger={EVIL: EVIL},
+        costs=StudyCosts(stages={EVIL: StageCost(kind=EVIL, facts={EVIL: EVIL})}, prices={EVIL: EVIL}),
     )
     inputs = collect_inputs(
         results,
@@ -450,7 +451,8 @@ def test_the_summary_tells_an_imported_bank_from_own_failures(panel_of, arms_of,
     panel = panel_of(6)
     arms = arms_of(panel)
     own = build_results("s", panel, arms, resamples=100)
-    imported = build_results("s", panel, arms, resamples=100, ledger={"hints": {"imported hints": 3}})
+    costs = StudyCosts(stages={"hints": StageCost(kind="hints", facts={"imported hints": 3})})
+    imported = build_results("s", panel, arms, resamples=100, costs=costs)
     told = [default_summary(ReportInputs(results=results, hints=(a_hint,))) for results in (own, imported)]
     assert "its failures were turned into 1 short hints, and it played again as a teacher" in told[0]
     assert "was given an imported bank of 1 short hints and played as a teacher" in told[1]
