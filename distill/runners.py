@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from actors.config import ModelConfig, RolloutConfig
 from actors.episode import EpisodeSpec
 from actors.fleet_model import FleetModel
+from actors.hint_timing import HintTiming
 from actors.rollout import Fleet, RolloutSettings, RolloutSummary, rollout
 from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
@@ -97,7 +98,11 @@ class StudyRunners:
             )
         train.save(folder / "train.panel.json")
         test.save(folder / "test.panel.json")
-        return {"train tasks": len(train.tasks), "test tasks": len(test.tasks)}
+        return {
+            "train tasks": len(train.tasks),
+            "test tasks": len(test.tasks),
+            "worded alike": num_worded_alike(train.tasks, test.tasks),
+        }
 
     def rollout(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         """Every owed episode of one arm on one panel."""
@@ -109,7 +114,10 @@ class StudyRunners:
                 t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))
             }
             tasks = [task for task in tasks if task.key in failed]
-        hints = self._retrieve(stage, store, env, tasks)
+        chosen = stage.config["retriever"]
+        retriever = RetrieverConfig.model_validate(chosen) if chosen else None
+        hints = self._retrieve(retriever, stage, store, env, tasks) if retriever else {}
+        timing = hint_timing(retriever) if retriever else None
         adapter = store.folder(stage.inputs["adapter"]) / "adapter" if "adapter" in stage.inputs else None
         arm, seed = stage.config["arm"], stage.config["seed"]
         specs = [
@@ -119,6 +127,7 @@ class StudyRunners:
                 arm=arm,
                 seed=seed,
                 hints=hints.get(task.key, ()),
+                timing=timing,
                 adapter=str(adapter) if adapter else None,
                 adapter_name=stage.inputs["adapter"].key if adapter else None,
             )
@@ -156,15 +165,14 @@ class StudyRunners:
         return self._fleets.fleet(self.config.model, self.config.rollout)
 
     def _retrieve(
-        self, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]
+        self, config: RetrieverConfig, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]
     ) -> dict[str, tuple]:
-        if stage.config["retriever"] is None:
-            return {}
+        """The hints that each task's episode holds ready, best first: enough for every showing."""
         from distill.hints.retrievers import make_retriever
 
         bank = Bank.load(store.folder(stage.inputs["bank"]) / "bank.parquet")
         bank.require_hints()
-        retriever = make_retriever(RetrieverConfig.model_validate(stage.config["retriever"]), bank)
+        retriever = make_retriever(config.model_copy(update={"k": config.k * config.timing.showings}), bank)
         world = open_env(env)
         try:
             return {task.key: retriever(task, world.reset(task, seed=0).observation) for task in tasks}
@@ -270,8 +278,21 @@ class StudyRunners:
         return [{"steps": r.steps, "tokens": r.tokens, "loss": r.final_loss} for r in results]
 
 
+def hint_timing(config: RetrieverConfig) -> HintTiming | None:
+    """What episodes are told of the timing; None: everything at the start."""
+    if config.timing.when == "start":
+        return None
+    return HintTiming(when=config.timing.when, turns=config.timing.turns, k=config.k)
+
+
 def read_trajectories(folder: Path) -> list[Trajectory]:
     return [from_row(row) for row in pq.read_table(folder / TRAJECTORIES).to_pylist()]
+
+
+def num_worded_alike(train: Sequence[Task], test: Sequence[Task]) -> int:
+    """Test tasks whose instruction, word for word, some train task has as well."""
+    known = {task.goal for task in train}
+    return sum(task.goal in known for task in test)
 
 
 def failures(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
