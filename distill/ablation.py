@@ -124,7 +124,7 @@ def is_grid(path: Path) -> bool:
 
 
 def _axes(path: Path, overrides: Sequence[Override]) -> dict[str, list[_Point]]:
-    grid = read_layer(path).get("grid")
+    grid = _grid(path)
     if not isinstance(grid, dict) or not grid:
         raise SettingsError(
             f'{path} has no [grid] table with an axis, such as k = {{ key = "retriever.k", values = [1, 3] }}; '
@@ -146,6 +146,17 @@ def _axes(path: Path, overrides: Sequence[Override]) -> dict[str, list[_Point]]:
         where = ".".join(str(part) for part in ("grid", *first["loc"]))
         raise SettingsError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
     return {name: axis.points(name) for name, axis in axes.items()}
+
+
+def _grid(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    """The axes of a grid and of those that it extends; an axis given again takes the place of the one below."""
+    layer = read_layer(path)
+    grid, base = layer.get("grid"), layer.get("extends")
+    below = path.parent / base if isinstance(base, str) else None
+    if isinstance(grid, dict) and below is not None and below not in above and is_grid(below):
+        inherited = _grid(below, (*above, path))
+        return {**inherited, **grid} if isinstance(inherited, dict) else grid
+    return grid
 
 
 def _cell_config(

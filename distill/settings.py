@@ -116,18 +116,19 @@ def write_settings(model: BaseModel, path: Path) -> str:
 def _layers(
     path: Path, above: tuple[Path, ...], extends: Path | None = None
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The chain of `extends`, the outermost base first."""
+    """The chain of `extends`, the outermost base first; `extends` takes the place of the first base that is no grid."""
     if path.resolve() in [p.resolve() for p in above]:
         chain = " -> ".join(str(p) for p in (*above, path))
         raise SettingsError(f"extends goes round in a circle: {chain}; remove one of them")
     layer = read_layer(path, above[-1] if above else None)
     base = layer.pop("extends", None)
-    if extends is not None:
+    if base is not None and not isinstance(base, str):
+        raise SettingsError(f"{path}: extends wants the path of one file, not {base!r}")
+    below = path.parent / base if base is not None else None
+    if below is not None and (extends is None or "grid" in read_layer(below, path)):
+        yield from _layers(below, (*above, path), extends)
+    elif extends is not None:
         yield from _layers(extends, (*above, path))
-    elif base is not None:
-        if not isinstance(base, str):
-            raise SettingsError(f"{path}: extends wants the path of one file, not {base!r}")
-        yield from _layers(path.parent / base, (*above, path))
     yield path, layer
 
 

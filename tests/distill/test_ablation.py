@@ -82,6 +82,27 @@ def test_an_axis_of_studies_puts_the_file_on_top_of_each(grid, tmp_path):
     assert named.cells[1].labels == ("shipped",) and named.cells[1].config.tasks.test == 12
 
 
+def test_a_grid_on_a_grid_has_its_axes_and_settings_and_may_start_elsewhere(grid, tmp_path):
+    (tmp_path / "other.toml").write_text('extends = "base.toml"\nname = "other"\nseeds = [7]\n')
+    (tmp_path / "below.toml").write_text(GRID + "[retriever]\nfrequency_weight = 1.0\n")
+    twin = """
+extends = "below.toml"
+name = "twin"
+[grid.k]
+key = "retriever.k"
+values = [2]
+[grid.on]
+studies = ["other.toml"]
+"""
+    ablation = grid(twin)
+    assert ablation.axes == ("k", "skill", "on")
+    assert [cell.labels for cell in ablation.cells] == [("k2", "weak", "other"), ("k2", "strong", "other")]
+    for cell in ablation.cells:
+        assert cell.config.seeds == (7,), "what it starts from"
+        assert cell.config.retriever.frequency_weight == 1.0, "the grid below"
+        assert cell.config.retriever.k == 2
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
