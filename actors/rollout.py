@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,15 @@ class Fleet:
         log.info("%d engines of %s ready in %.0f s", config.replicas, config.model, time.monotonic() - began)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One rollout of several that share a fleet."""
+
+    specs: Sequence[EpisodeSpec]
+    settings: RolloutSettings
+    out_dir: Path
+
+
 def rollout(
     specs: Sequence[EpisodeSpec],
     settings: RolloutSettings,
@@ -131,16 +141,30 @@ def rollout(
     Raises `RolloutError` when it cannot go on and `ModelError` for a model or adapter that does not fit; episodes that
     ended before stay in `out_dir`.
     """
-    job = Job(specs, settings, out_dir)
-    own = Fleet(settings.model) if fleet is None else fleet
-    try:
-        own.check_adapters(job.owed)
-        if job.owed:
-            asyncio.run(_play_on_hosts(job, own, progress))
-    finally:
-        if fleet is None:
-            own.close()
-    return job.finish()
+    asked = [Asked(specs=specs, settings=settings, out_dir=out_dir)]
+    if fleet is not None:
+        return rollout_all(asked, fleet, progress=progress)[0]
+    with Fleet(settings.model) as own:
+        return rollout_all(asked, own, progress=progress)[0]
+
+
+def rollout_all(
+    asked: Sequence[Asked],
+    fleet: Fleet,
+    *,
+    at_once: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[RolloutSummary]:
+    """`rollout` for several folders, up to `at_once` of them at a time. Those that need different adapters take turns where the engines
+    swap weights. The first that cannot go on stops the others; what had ended is on disk.
+    """
+    jobs = [Job(one.specs, one.settings, one.out_dir) for one in asked]
+    for job in jobs:
+        fleet.check_adapters(job.owed)
+    owing = [job for job in jobs if job.owed]
+    if owing:
+        asyncio.run(_play_jobs(owing, fleet, at_once, progress))
+    return [job.finish() for job in jobs]
 
 
 def rollout_local(
@@ -179,6 +203,17 @@ class _RayHost:
             async with self._changed:
                 self._playing -= 1
                 self._changed.notify_all()
+
+    async def wait_started(self) -> None:
+        try:
+            await asyncio.wait_for(self._actor.pid.remote(), _HOST_PATIENCE_S)
+        except TimeoutError:
+            raise RolloutError(
+                f"{self.name} has not started within {_HOST_PATIENCE_S:g} s: no node had a free CPU for it; "
+                "lower rollout.num_hosts or rollout.at_once, or add CPUs to the cluster"
+            ) from None
+        except RayActorError:
+            self._is_down = True  # It is started again, and waited for where it is needed.
 
     async def record(self, trajectory: Trajectory) -> None:
         while True:
@@ -230,32 +265,64 @@ class _LocalHost:
         await self.player.record(trajectory)
 
 
-async def _play_on_hosts(job: Job, fleet: Fleet, progress: Callable[[Progress], None] | None) -> None:
+async def _play_jobs(
+    jobs: Sequence[Job], fleet: Fleet, at_once: int, progress: Callable[[Progress], None] | None
+) -> None:
+    engines = fleet.engines
+    health = asyncio.create_task(_mind_engines(engines, 2 * max(job.budget.turn_timeout_s for job in jobs)))
+    # One after the other: two that ask at once would both be promised the same free CPUs.
+    starting, playing = asyncio.Lock(), asyncio.Semaphore(at_once)
+
+    async def play(job: Job) -> None:
+        async with playing:
+            await _play_on_hosts(job, fleet, starting, progress)
+
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        for together in _by_weights(jobs, apart=fleet.swaps_weights):
+            tasks = [asyncio.create_task(play(job)) for job in together]
+            await asyncio.gather(*tasks)
+    finally:
+        for task in (health, *tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _by_weights(jobs: Sequence[Job], *, apart: bool) -> list[list[Job]]:
+    """Jobs that may play side by side: where weights are swapped, only those of the same adapters."""
+    if not apart:
+        return [list(jobs)]
+    found: dict[frozenset[str | None], list[Job]] = {}
+    for job in jobs:
+        found.setdefault(frozenset(spec.adapter for spec in job.owed), []).append(job)
+    return list(found.values())
+
+
+async def _play_on_hosts(
+    job: Job, fleet: Fleet, starting: asyncio.Lock, progress: Callable[[Progress], None] | None
+) -> None:
     from actors.env_host import host_actor
     from actors.writer import writer_actor
 
-    engines = fleet.engines
-    await asyncio.to_thread(_require_cpus, job.config.num_hosts, "env hosts")
-    writer_name = _unique("writer")
-    writer = writer_actor(job.out_dir, writer_name)
-    hosts = [
-        _RayHost(
-            f"host {n}",
-            lambda: host_actor(job.play, fleet.actor_names, writer_name),
-            job.config.recycle_after,
-        )
-        for n in range(job.config.num_hosts)
-    ]
-    health = asyncio.create_task(_mind_engines(engines, 2 * job.budget.turn_timeout_s))
+    writer_name, writer = _unique("writer"), None
+    hosts: list[_RayHost] = []
     try:
+        async with starting:
+            await asyncio.to_thread(_require_cpus, job.config.num_hosts, "env hosts")
+            writer = writer_actor(job.out_dir, writer_name)
+            for n in range(job.config.num_hosts):
+                start = partial(host_actor, job.play, fleet.actor_names, writer_name)
+                hosts.append(_RayHost(f"host {n}", start, job.config.recycle_after))
+            # Only when they run are their CPUs no longer promised to others.
+            await asyncio.gather(*(host.wait_started() for host in hosts))
         for specs in _phases(job.owed, apart=fleet.swaps_weights):
             await _drive(job, specs, hosts, progress)
         await writer.close.remote()
     finally:
-        health.cancel()
         for host in hosts:
             host.kill()
-        ray.kill(writer)
+        if writer is not None:
+            ray.kill(writer)
 
 
 async def _play_here(job: Job, models: Models, progress: Callable[[Progress], None] | None) -> None:

@@ -163,7 +163,8 @@ def _whole_table(source: EpisodeSource) -> pa.Table:
     """Records in memory, as one table."""
     if isinstance(source, pa.Table):
         return source
-    rows = [to_row(item) if isinstance(item, Trajectory) else item for item in source]
+    records: Iterable[Any] = source  # type: ignore[assignment]  # Paths were told apart before.
+    rows = [to_row(item) if isinstance(item, Trajectory) else item for item in records]
     return pa.Table.from_pylist(rows, schema=TRAJECTORY_SCHEMA)
 
 

@@ -122,7 +122,7 @@ class _Workplace:
 def _logical_cpus(config: StudyConfig) -> int:
     engines = getattr(config.model, "replicas", 0)
     # One for the writer and the data pipeline's tasks beside what is asked for.
-    return engines + config.rollout.num_hosts + config.train.num_workers + 2
+    return engines + config.rollout.at_once * config.rollout.num_hosts + config.train.num_workers + 2
 
 
 def _write_run(run_dir: Path, config: StudyConfig, plan: StudyPlan, store: StageStore) -> None:

@@ -11,7 +11,7 @@ from actors.config import ModelConfig, RolloutConfig
 from actors.episode import EpisodeSpec
 from actors.fleet_model import FleetModel
 from actors.hint_timing import HintTiming
-from actors.rollout import Fleet, RolloutSettings, RolloutSummary, rollout
+from actors.rollout import Asked, Fleet, RolloutSettings, RolloutSummary, rollout, rollout_all
 from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
 from distill.attribution_run import conclude, flips_of, specs_of
@@ -20,7 +20,7 @@ from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
 from distill.hints.config import FleetWriterConfig, RetrieverConfig
 from distill.selection import left_out, read_successes, tasks_of_hints
-from distill.stages import Stage, StageError, StageStore
+from distill.stages import SHARE, RunTogether, Stage, StageError, StageStore
 from distill.strip import RowFilter
 from distill.task_choice import choose_panel
 from envs.config import EnvConfig
@@ -69,17 +69,19 @@ class StudyRunners:
     def runners(self) -> Mapping[str, Callable[[Stage, Path, StageStore], Mapping[str, Any]]]:
         return {
             "tasks": self.tasks,
-            "rollout": self.rollout,
             "hints": self.hints,
             "dataset": self.dataset,
             "attribution": self.attribution,
         }
 
     @property
-    def together(
-        self,
-    ) -> Mapping[str, Callable[[Sequence[tuple[Stage, Path]], StageStore], Sequence[Mapping[str, Any]]]]:
-        return {"fit": self.fit}
+    def together(self) -> Mapping[str, RunTogether]:
+        at_once = self.config.rollout.at_once
+        # Twice as many as play at a time, so that one is there when another ends; not all, so that finished stages are done for good.
+        return {
+            "rollout": RunTogether(run=self.rollouts, at_most=2 * at_once if at_once > 1 else 1),
+            "fit": RunTogether(run=self.fit),
+        }
 
     def tasks(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
         """What is played where the study makes it, and both panels."""
@@ -104,8 +106,13 @@ class StudyRunners:
             "worded alike": num_worded_alike(train.tasks, test.tasks),
         }
 
-    def rollout(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
-        """Every owed episode of one arm on one panel."""
+    def rollouts(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
+        """Every owed episode of some arms on their panels, side by side on one fleet."""
+        asked = [self._asked(stage, folder, store) for stage, folder in stages]
+        summaries = rollout_all(asked, self.fleet(), at_once=self.config.rollout.at_once)
+        return [_counts(summary) for summary in summaries]
+
+    def _asked(self, stage: Stage, folder: Path, store: StageStore) -> Asked:
         tasks_folder = store.folder(stage.inputs["tasks"])
         env = self._env(tasks_folder)
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
@@ -117,33 +124,21 @@ class StudyRunners:
         chosen = stage.config["retriever"]
         retriever = RetrieverConfig.model_validate(chosen) if chosen else None
         hints = self._retrieve(retriever, stage, store, env, tasks) if retriever else {}
-        timing = hint_timing(retriever) if retriever else None
         adapter = store.folder(stage.inputs["adapter"]) / "adapter" if "adapter" in stage.inputs else None
-        arm, seed = stage.config["arm"], stage.config["seed"]
         specs = [
             EpisodeSpec(
                 task=task,
                 role=_role(stage),
-                arm=arm,
-                seed=seed,
+                arm=stage.config["arm"],
+                seed=stage.config["seed"],
                 hints=hints.get(task.key, ()),
-                timing=timing,
+                timing=hint_timing(retriever) if retriever else None,
                 adapter=str(adapter) if adapter else None,
                 adapter_name=stage.inputs["adapter"].key if adapter else None,
             )
             for task in tasks
         ]
-        summary: RolloutSummary = rollout(
-            specs, self._settings(env, stage.config["part"]), folder, fleet=self.fleet()
-        )
-        return {
-            "episodes": summary.episodes,
-            "successes": summary.successes,
-            "errors": summary.errors,
-            "prompt_tokens": summary.prompt_tokens,
-            "cached_tokens": summary.cached_tokens,
-            "completion_tokens": summary.completion_tokens,
-        }
+        return Asked(specs=specs, settings=self._settings(env, stage.config["part"]), out_dir=folder)
 
     def _env(self, tasks_folder: Path) -> EnvConfig:
         """The environment, on what the tasks stage made if it made anything."""
@@ -276,6 +271,18 @@ class StudyRunners:
         model = str(resolve_model(self.config.model.model))
         results = fit_many(self.config.train, model=model, jobs=jobs, out_dir=store.root)
         return [{"steps": r.steps, "tokens": r.tokens, "loss": r.final_loss} for r in results]
+
+
+def _counts(summary: RolloutSummary) -> dict[str, Any]:
+    return {
+        "episodes": summary.episodes,
+        "successes": summary.successes,
+        "errors": summary.errors,
+        "prompt_tokens": summary.prompt_tokens,
+        "cached_tokens": summary.cached_tokens,
+        "completion_tokens": summary.completion_tokens,
+        SHARE: summary.prompt_tokens - summary.cached_tokens + summary.completion_tokens,
+    }
 
 
 def hint_timing(config: RetrieverConfig) -> HintTiming | None:

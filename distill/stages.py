@@ -150,8 +150,16 @@ class StageStore:
 
 RunStage = Callable[[Stage, Path, StageStore], Mapping[str, Any]]
 """(stage, its folder, store of its inputs) -> counts for the manifest."""
-RunTogether = Callable[[Sequence[tuple[Stage, Path]], StageStore], Sequence[Mapping[str, Any]]]
-"""The same for several stages of one kind that share an expensive start."""
+SHARE = "share"
+"""A count that says how much of a batch's seconds a stage took, in any unit; it does not get into the manifest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTogether:
+    """The same for several stages of one kind at a time, such as those that share an expensive start."""
+
+    run: Callable[[Sequence[tuple[Stage, Path]], StageStore], Sequence[Mapping[str, Any]]]
+    at_most: int | None = None
 
 
 def run_stages(
@@ -160,7 +168,7 @@ def run_stages(
     runners: Mapping[str, RunStage],
     together: Mapping[str, RunTogether] | None = None,
 ) -> None:
-    """Run what is owed, in order; kinds in `together` are run with all neighbours of their kind that are owed."""
+    """Run what is owed, in order; kinds in `together` are run with the neighbours of their kind that are owed and wait for none of them."""
     together = together or {}
     owed = [stage for stage in stages if not store.is_done(stage)]
     log.info("%d of %d stages are done already", len(stages) - len(owed), len(stages))
@@ -169,10 +177,19 @@ def run_stages(
         stage = owed[position]
         batch = [stage]
         if stage.kind in together:
-            while position + len(batch) < len(owed) and owed[position + len(batch)].kind == stage.kind:
-                batch.append(owed[position + len(batch)])
+            batch = _neighbours(owed[position:], together[stage.kind].at_most)
         _run_batch(batch, store, runners, together)
         position += len(batch)
+
+
+def _neighbours(owed: Sequence[Stage], at_most: int | None) -> list[Stage]:
+    batch: list[Stage] = []
+    for stage in owed[:at_most]:
+        waits = any(source.key == other.key for source in stage.inputs.values() for other in batch)
+        if stage.kind != owed[0].kind or waits:
+            break
+        batch.append(stage)
+    return batch
 
 
 def _run_batch(
@@ -193,12 +210,14 @@ def _run_batch(
         log.info("%s: starts", names)
         start = time.monotonic()
         if held[0][0].kind in together:
-            counts = together[held[0][0].kind](held, store)
+            counts = together[held[0][0].kind].run(held, store)
         else:
             counts = [runners[stage.kind](stage, folder, store) for stage, folder in held]
         seconds = time.monotonic() - start
-        for (stage, _), count in zip(held, counts, strict=True):
-            store.finish(stage, count, seconds / len(held))
+        shares = [float(count.get(SHARE, 1)) for count in counts]
+        for (stage, _), count, share in zip(held, counts, shares, strict=True):
+            kept = {name: value for name, value in count.items() if name != SHARE}
+            store.finish(stage, kept, seconds * share / sum(shares) if sum(shares) else 0.0)
         log.info(
             "%s: done in %.1f s: %s",
             names,

@@ -17,7 +17,7 @@ from actors.driver import RolloutError
 from actors.episode import EpisodeSpec
 from actors.models import ModelError
 from actors.player import OneModel
-from actors.rollout import Fleet, RolloutSettings, rollout, rollout_local
+from actors.rollout import Asked, Fleet, RolloutSettings, rollout, rollout_all, rollout_local
 from actors.scripted import ScriptedModel
 from actors.store import EPISODES, read_finished
 from actors.trajectory import EndReason
@@ -153,6 +153,42 @@ def test_hosts_play_what_one_process_plays(ray_cluster, tmp_path, unbroken):
     assert played(tmp_path) == unbroken
     assert (summary.played, summary.errors) == (ENV.num_tasks, 0)
     assert seen[-1] == ENV.num_tasks
+
+
+@pytest.mark.ray
+def test_rollouts_side_by_side_play_what_each_plays_alone(ray_cluster, tmp_path, unbroken):
+    slow = MODEL.model_copy(update={"latency_s": 0.02})
+    asked = [
+        Asked(specs=specs, settings=settings(model=slow), out_dir=tmp_path / str(n))
+        for n, specs in enumerate((specs_of(), specs_of()[:7], specs_of()))
+    ]
+    rollout(*_parts(asked[2]))
+    with Fleet(slow) as fleet:
+        summaries = rollout_all(asked, fleet, at_once=2)
+    assert [summary.played for summary in summaries] == [ENV.num_tasks, 7, 0]
+    assert played(tmp_path / "0") == played(tmp_path / "2") == unbroken
+    assert len(played(tmp_path / "1")) == 7
+
+
+@pytest.mark.ray
+def test_one_rollout_that_cannot_go_on_stops_those_beside_it_and_keeps_what_ended(ray_cluster, tmp_path):
+    slow = MODEL.model_copy(update={"latency_s": 0.5})
+    broken = ENV.model_copy(update={"crash_on": tuple(task.id for task in list_tasks(ENV))})
+    well = Asked(specs=specs_of(), settings=settings(model=slow), out_dir=tmp_path / "well")
+    bad = Asked(
+        specs=specs_of(broken),
+        settings=settings(model=slow, env=broken, max_retries=0),
+        out_dir=tmp_path / "bad",
+    )
+    with Fleet(slow) as fleet, pytest.raises(RolloutError, match="crash_on"):
+        rollout_all([well, bad], fleet, at_once=2)
+    assert len(played(tmp_path / "well")) < ENV.num_tasks
+    rollout(specs_of(), settings(), tmp_path / "well")
+    assert len(played(tmp_path / "well")) == ENV.num_tasks
+
+
+def _parts(one):
+    return one.specs, one.settings, one.out_dir
 
 
 @pytest.mark.ray

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.stages import MANIFEST, Stage, StageError, StageStore, run_stages
+from distill.stages import MANIFEST, SHARE, RunTogether, Stage, StageError, StageStore, run_stages
 
 
 def stage(name: str, value: int = 0, version: int = 1, kind: str = "copy", **inputs: Stage) -> Stage:
@@ -99,10 +99,30 @@ def test_neighbours_of_a_shared_kind_run_together(tmp_path):
 
     store = StageStore(tmp_path)
     fits = [stage(f"fit{i}", value=i, kind="fit") for i in range(3)]
-    run_stages([fits[0]], store, {}, {"fit": together})
-    run_stages([stage("tasks"), *fits], store, {"copy": write_value}, {"fit": together})
+    run_stages([fits[0]], store, {}, {"fit": RunTogether(run=together)})
+    run_stages([stage("tasks"), *fits], store, {"copy": write_value}, {"fit": RunTogether(run=together)})
     assert batches == [["fit0"], ["fit1", "fit2"]]
     assert [(store.folder(f) / "value.txt").read_text() for f in fits] == ["0", "1", "2"]
+
+
+def test_a_batch_is_bounded_and_nobody_in_it_waits_for_another(tmp_path):
+    batches = []
+
+    def together(pairs, store):
+        batches.append([s.name for s, _ in pairs])
+        return [{"values": 1, SHARE: s.config["value"]} for s, _ in pairs]
+
+    first = stage("r0", value=1, kind="rollout")
+    second = stage("r1", value=3, kind="rollout")
+    needs = stage("r2", value=1, kind="rollout", before=first)
+    rest = [stage(f"r{i}", value=10 + i, kind="rollout") for i in range(3, 7)]
+    store = StageStore(tmp_path)
+    run = RunTogether(run=together, at_most=3)
+    run_stages([first, second, needs, *rest], store, {}, {"rollout": run})
+    assert batches == [["r0", "r1"], ["r2", "r3", "r4"], ["r5", "r6"]]
+    manifests = [store.manifest(one) for one in (first, second)]
+    assert [m["counts"] for m in manifests] == [{"values": 1}] * 2
+    assert manifests[1]["seconds"] == pytest.approx(3 * manifests[0]["seconds"], abs=0.002)
 
 
 def test_damaged_manifest_says_what_to_do(tmp_path):
