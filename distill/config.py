@@ -87,6 +87,8 @@ class StudyConfig(_Frozen):
     sampling: SamplingByStage = SamplingByStage()
     rollout: RolloutConfig = RolloutConfig()
     writer: WriterConfig
+    hints_from: AgentConfig | None = None
+    """The agent whose failures on the train tasks hints are written from; None: the study's own."""
     bank: BankConfig = BankConfig()
     retriever: RetrieverConfig = RetrieverConfig()
     best_of_2: BestOfTwoConfig = BestOfTwoConfig()

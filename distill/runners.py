@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from actors.agents import make_agent
 from actors.config import ModelConfig, RolloutConfig
 from actors.episode import EpisodeSpec
 from actors.fleet_model import FleetModel
@@ -138,7 +140,10 @@ class StudyRunners:
             )
             for task in tasks
         ]
-        return Asked(specs=specs, settings=self._settings(env, stage.config["part"]), out_dir=folder)
+        settings = self._settings(env, stage.config["part"])
+        if (other := self.config.hints_from) and make_agent(other, env.name).name == stage.config["agent"]:
+            settings = replace(settings, agent=other)
+        return Asked(specs=specs, settings=settings, out_dir=folder)
 
     def _env(self, tasks_folder: Path) -> EnvConfig:
         """The environment, on what the tasks stage made if it made anything."""

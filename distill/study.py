@@ -31,6 +31,8 @@ class StudyPlan:
     tasks: Stage
     train_rollouts: dict[str, Stage]
     """`base`, `reroll` and the hinted arms that students learn from: as far as the arms need them."""
+    mined: Stage | None
+    """Rollouts whose failures hints are written from, where another agent plays them than the study's own."""
     hints: Stage | None
     datasets: dict[str, Stage]  # by arm
     fits: dict[tuple[str, int], Stage]  # by (arm, seed)
@@ -38,7 +40,7 @@ class StudyPlan:
 
     @property
     def stages(self) -> list[Stage]:
-        hints = [self.hints] if self.hints else []
+        hints = [stage for stage in (self.mined, self.hints) if stage]
         base = [stage for name, stage in self.train_rollouts.items() if name == "base"]
         rest = [stage for name, stage in self.train_rollouts.items() if name != "base"]
         return [
@@ -63,11 +65,12 @@ def plan_stages(config: StudyConfig) -> StudyPlan:
     tasks = builder.tasks()
     rollouts: dict[str, Stage] = {}
     hints = None
-    imports_hints = config.bank.file is not None
-    if {"base", REROLL} & {*sources} or ((hinted or teachers) and not imports_hints):
+    writes_hints = bool(hinted or teachers) and config.bank.file is None
+    mined = builder.mined_rollout(tasks) if writes_hints and builder.mines_elsewhere else None
+    if {"base", REROLL} & {*sources} or (writes_hints and not mined):
         rollouts["base"] = builder.train_rollout("base", tasks)
     if hinted or teachers:
-        hints = builder.imported_hints(tasks) if imports_hints else builder.hints(rollouts["base"])
+        hints = builder.hints(mined or rollouts["base"]) if writes_hints else builder.imported_hints(tasks)
     if REROLL in sources:
         rollouts[REROLL] = builder.train_rollout(REROLL, tasks, base=rollouts["base"])
     for teacher in teachers:
@@ -86,6 +89,7 @@ def plan_stages(config: StudyConfig) -> StudyPlan:
     return StudyPlan(
         tasks=tasks,
         train_rollouts=rollouts,
+        mined=mined,
         hints=hints,
         datasets=datasets,
         fits=fits,
@@ -114,6 +118,8 @@ class _Builder:
         self.config = config
         self.model = model_fingerprint(config.model)
         self.agent = make_agent(config.agent, config.env.name).name
+        other = config.hints_from and make_agent(config.hints_from, config.env.name).name
+        self.miner = other or self.agent
         self.env = config.env.model_dump(mode="json", exclude={spec_of(config.env).data})
         self.num_train = config.generate.train if config.generate else 0
         self.num_test = config.generate.test if config.generate else 0
@@ -170,6 +176,22 @@ class _Builder:
             retriever=self._retriever(name) if bank else None,
         )
 
+    @property
+    def mines_elsewhere(self) -> bool:
+        return self.miner != self.agent
+
+    def mined_rollout(self, tasks: Stage) -> Stage:
+        """The base rollouts of the agent that hints are taken from; a study of that agent shares them."""
+        return self._rollout(
+            "train-mined",
+            {"tasks": tasks},
+            arm="base",
+            seed=self.config.train_seed,
+            part="train",
+            retriever=None,
+            agent=self.miner,
+        )
+
     def evaluation(self, arm: str, seed: int, tasks: Stage, bank: Stage | None, fit: Stage | None) -> Stage:
         inputs: dict[str, Stage] = {"tasks": tasks}
         retriever = self._retriever(arm)
@@ -201,11 +223,12 @@ class _Builder:
         seed: int,
         part: str,
         retriever: RetrieverConfig | None,
+        agent: str | None = None,
     ) -> Stage:
         sampling = self.config.sampling.train if part == "train" else self.config.sampling.eval
         content = {
             "arm": arm,
-            "agent": self.agent,
+            "agent": agent or self.agent,
             "env": self.env,
             "model": self.model,
             "budget": self.config.budget.model_dump(mode="json", exclude={"turn_timeout_s"}),

@@ -68,13 +68,13 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore, browser: st
         notes=_notes(plan, store),
         resamples=config.statistics.resamples,
     )
-    base = plan.train_rollouts.get("base")
+    mined = plan.hints.inputs.get("base") if plan.hints else plan.train_rollouts.get("base")
     return collect_inputs(
         results,
         panel,
         arms,
         hints=Bank.load(store.folder(plan.hints) / "bank.parquet").hints if plan.hints else (),
-        failures=store.folder(base) / TRAJECTORIES if base else None,
+        failures=store.folder(mined) / TRAJECTORIES if mined else None,
         curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
         samples={arm: _samples(store.folder(stage)) for arm, stage in plan.datasets.items()},
         honesty=config.note.strip(),

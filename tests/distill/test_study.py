@@ -183,3 +183,22 @@ def _own(**arm):
 def test_settings_that_make_no_study_are_refused(changes, message):
     with pytest.raises(ValidationError, match=message):
         study(**changes)
+
+
+def test_hints_may_be_written_from_another_agents_failures():
+    # Another prompt makes another agent.
+    own, other = study(), study(hints_from={"prompt": "full"})
+    assert keys(study(hints_from={"prompt": "brief"})) == keys(own), "its own agent, named"
+    plan = plan_stages(other)
+    assert plan.mined is not None and plan.hints.inputs["base"] is plan.mined
+    assert plan.mined.config["agent"] != plan.train_rollouts["base"].config["agent"]
+    assert plan.mined.key == plan_stages(study(agent={"prompt": "full"})).train_rollouts["base"].key
+    differs = changed(keys(own), keys(other))
+    assert {"hints", "train-teacher", "eval-teacher-s0", "rows-distill"} <= differs
+    assert not {"train-base", "rows-baseline", "eval-base-s0", "train-reroll"} & differs
+
+
+def test_a_study_of_another_agents_hints_alone_plays_no_rollouts_of_its_own():
+    plan = plan_stages(study(arms=["base", "teacher"], hints_from={"prompt": "full"}))
+    assert [stage.name for stage in plan.stages][:3] == ["tasks", "train-mined", "hints"]
+    assert plan.train_rollouts == {}
