@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, Trajectory, from_row, to_row
 
+_ROWS_PER_GROUP = 500
 EPISODES = "episodes.jsonl"
 TRAJECTORIES = "trajectories.parquet"
 
@@ -52,7 +53,8 @@ def finalise(folder: Path) -> Path:
     target = folder / TRAJECTORIES
     partial = target.with_suffix(".partial")
     table = pa.Table.from_pylist(_sorted_rows(folder), schema=TRAJECTORY_SCHEMA)
-    pq.write_table(table, partial, compression="zstd")
+    # Small groups, so that whoever needs some of a million episodes reads no more than those.
+    pq.write_table(table, partial, compression="zstd", row_group_size=_ROWS_PER_GROUP)
     with partial.open("rb") as written:
         os.fsync(written.fileno())
     partial.rename(target)

@@ -5,7 +5,7 @@ does not grow with the number of episodes. The same input gives the same files.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +24,7 @@ from actors.trajectory import TRAJECTORY_SCHEMA, Trajectory, from_row
 from distill.audit import LeakAuditor, LeakError, leak_message
 from distill.config import LeakPolicy
 from distill.dataset_card import DatasetSummary, Sample, Tally, write_card
+from distill.dataset_stream import ordered_places, stream
 from distill.rewrite import rewrite
 from distill.strip import RowFilter, hint_block_lines, strip, why_left_out
 from train.errors import MaskError, RowTooLongError
@@ -34,17 +35,9 @@ log = logging.getLogger(__name__)
 
 ROWS, TOKENS = "rows.parquet", "tokens.parquet"
 
-_ROWS_PER_GROUP = 1_000
-_ROWS_PER_BATCH = 250
-"""Episodes that a task holds as Python objects at once; each takes some ten times its size in Arrow."""
-_ROWS_PER_BLOCK = 2_000
-_BLOCK_BYTES = 32_000_000
-"""Of input, for one task, whichever is reached first: small inputs are one task, since a task more costs more than it saves. Bytes alone say
-little, since episodes compress to a thirtieth and to a fifth alike."""
 _ROLES_EVERY = 8
 """Of so many rows one is read a second time for who says what is under loss."""
 _SAMPLES = 2
-_ORDER = ["task_id", "seed", "trajectory_id"]
 _DONE = pa.schema(
     [
         ("task_id", pa.string()),
@@ -243,7 +236,7 @@ def _sample(row: dict[str, Any], tokenizer: Any) -> Sample:
 
 
 def _stream(files: Sequence[Path], make: RowMaker, model_path: str) -> Iterator[pa.Table]:
-    """Finished rows in order, a row group at a time; an episode that comes twice comes once."""
+    """Finished rows in order; an episode that comes twice comes once."""
     import ray
 
     if not ray.is_initialized():
@@ -251,77 +244,11 @@ def _stream(files: Sequence[Path], make: RowMaker, model_path: str) -> Iterator[
             "Ray is not running; start it first (`offbook run` does, or `with ray_cluster(...)` of distill.cluster)"
         )
 
-    def make_rows(table: pa.Table) -> pa.Table:
+    def make_rows(rows: list[dict[str, Any]]) -> pa.Table:
         tokenizer = _tokenizer(model_path)
-        return _table([make(row, tokenizer) for row in table.to_pylist()], _DONE)
+        return _table([make(row, tokenizer) for row in rows], _DONE)
 
-    num_blocks = _num_blocks(files)
-    with _quiet_ordered_pipeline(num_blocks):
-        if num_blocks == 1:
-            # One block needs one task; listing, reading and sorting by tasks of their own would start a process each.
-            done = ray.data.from_arrow(_read(files)).map_batches(
-                make_rows, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH
-            )
-            blocks = [ray.get(block) for block in done.to_arrow_refs()]
-            whole = pa.concat_tables(
-                [_DONE.empty_table(), *(block.cast(_DONE) for block in blocks if len(block))]
-            )
-            ordered = whole.sort_by([(name, "ascending") for name in _ORDER])
-            yield from _without_repeats(
-                ordered.slice(i, _ROWS_PER_GROUP) for i in range(0, len(ordered), _ROWS_PER_GROUP)
-            )
-            return
-        rows = ray.data.read_parquet(
-            [str(file) for file in files], override_num_blocks=num_blocks, columns=TRAJECTORY_SCHEMA.names
-        )
-        done = rows.map_batches(make_rows, batch_format="pyarrow", batch_size=_ROWS_PER_BATCH)
-        yield from _without_repeats(
-            done.sort(_ORDER).iter_batches(batch_size=_ROWS_PER_GROUP, batch_format="pyarrow")
-        )
-
-
-def _num_blocks(files: Sequence[Path]) -> int:
-    num_bytes = sum(file.stat().st_size for file in files)
-    num_rows = sum(pq.read_metadata(file).num_rows for file in files)
-    return 1 + max(num_bytes // _BLOCK_BYTES, num_rows // _ROWS_PER_BLOCK)
-
-
-def _read(files: Sequence[Path]) -> pa.Table:
-    return pa.concat_tables([pq.read_table(file).select(TRAJECTORY_SCHEMA.names) for file in files])
-
-
-def _without_repeats(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    last = None
-    for batch in batches:
-        ids = batch["trajectory_id"].to_pylist()
-        fresh = [i for i, name in enumerate(ids) if name != (ids[i - 1] if i else last)]
-        last = ids[-1] if ids else last
-        yield batch.take(fresh) if len(fresh) < len(ids) else batch
-
-
-@contextmanager
-def _quiet_ordered_pipeline(num_blocks: int) -> Iterator[None]:
-    from ray.data import DataContext
-
-    context, chatter = DataContext.get_current(), logging.getLogger("ray.data")
-    before = (
-        context.enable_progress_bars,
-        context.default_hash_shuffle_parallelism,
-        context.execution_options.preserve_order,
-        chatter.level,
-    )
-    context.enable_progress_bars = False
-    # Ray would sort a handful of rows in 200 tasks.
-    context.default_hash_shuffle_parallelism = num_blocks
-    context.execution_options.preserve_order = True
-    chatter.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        context.enable_progress_bars = before[0]
-        context.default_hash_shuffle_parallelism = before[1]
-        context.execution_options.preserve_order = before[2]
-        chatter.setLevel(before[3])
+    yield from stream(files, ordered_places(files), make_rows, TRAJECTORY_SCHEMA.names)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 from actors.agents import make_agent
 from actors.config import AgentConfig
 from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, GivenHint, Turn, to_row
-from distill import dataset
+from distill import dataset, dataset_stream
 from distill.audit import LeakAuditor, LeakError
 from distill.dataset import DatasetError, RowMaker, build_dataset
 from distill.dataset_card import CardError, seal_of, verify_card
@@ -168,7 +168,7 @@ def build_here(tiny_model, tmp_path, monkeypatch):  # noqa: F811
             for row in pq.read_table(file).to_pylist()
         ]
         yield dataset._table(
-            sorted(made, key=lambda row: [row[name] for name in dataset._ORDER]), dataset._DONE
+            sorted(made, key=lambda row: (row["task_id"], row["seed"], row["trajectory_id"])), dataset._DONE
         )
 
     monkeypatch.setattr(dataset, "_stream", stream)
@@ -365,21 +365,12 @@ def test_no_success_says_which_arm_and_what_to_do(build, teacher, tmp_path):
         build([write(tmp_path / "empty", [])])
 
 
-def test_episodes_and_bytes_both_make_blocks(teacher, tmp_path, monkeypatch):
-    files = [write(tmp_path / "teacher", teacher[i::3], f"part-{i}.parquet") for i in range(3)]
-    assert dataset._num_blocks(files) == 1
-    monkeypatch.setattr(dataset, "_ROWS_PER_BLOCK", 5)
-    assert dataset._num_blocks(files) == 1 + 12 // 5
-    monkeypatch.setattr(dataset, "_BLOCK_BYTES", sum(file.stat().st_size for file in files) // 4)
-    assert dataset._num_blocks(files) == 1 + 4
-
-
 @pytest.mark.ray
 def test_many_blocks_give_the_same_rows_as_one(build, teacher, tmp_path, monkeypatch):
     files = [write(tmp_path / "teacher", teacher[i::3], f"part-{i}.parquet") for i in range(3)]
     one, _ = build([tmp_path / "teacher"])
-    monkeypatch.setattr(dataset, "_ROWS_PER_BLOCK", 4)
-    monkeypatch.setattr(dataset, "_ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(dataset_stream, "ROWS_PER_BLOCK", 4)
+    monkeypatch.setattr(dataset_stream, "_ROWS_PER_BATCH", 3)
     many, _ = build(files, out="many")
     assert (one.rows_sha256, one.tokens_sha256) == (many.rows_sha256, many.tokens_sha256)
 
