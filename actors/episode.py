@@ -197,6 +197,19 @@ def _ended(state: StepResult, turns: list[Turn], budget: BudgetConfig) -> EndRea
     tail = turns[-budget.max_repeats :]
     if len(tail) == budget.max_repeats and len({turn.reply for turn in tail}) == 1:
         return EndReason.REPETITION
+    if budget.max_invalid is not None and _refused_in_a_row(turns) >= budget.max_invalid:
+        return EndReason.REFUSALS
     if budget.max_prompt_tokens is not None and turns[-1].prompt_tokens >= budget.max_prompt_tokens:
         return EndReason.TOKEN_LIMIT
     return None
+
+
+def _refused_in_a_row(turns: list[Turn]) -> int:
+    """At the end; a thought between two refusals changes nothing in the world and does not part them."""
+    count = 0
+    for turn in reversed(turns):
+        if not turn.valid:
+            count += 1
+        elif turn.action is not None:
+            break
+    return count

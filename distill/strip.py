@@ -1,6 +1,7 @@
 """A successful episode as the student's training conversation: rendered again as if there had never been a hint."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,8 +56,9 @@ def strip(trajectory: Trajectory, agent: Agent, *, keep_hints: bool = False) -> 
 
 
 def hint_block_lines(trajectory: Trajectory, agent: Agent) -> frozenset[str]:
-    """The lines that stood in the episode's prompt for its hints alone: the block's header and its entries."""
-    hinted = agent.render(trajectory.task, trajectory.opening, (), trajectory.hints)
+    """The lines that its hints alone bring into a prompt, whenever they were shown: the block's header and its entries."""
+    from_the_start = [replace(hint, turn=0) for hint in trajectory.hints]
+    hinted = agent.render(trajectory.task, trajectory.opening, (), from_the_start)
     bare = agent.render(trajectory.task, trajectory.opening, (), ())
     return frozenset(_lines(hinted) - _lines(bare))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.agents import make_agent
+from actors.config import BudgetConfig
 from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, short_hash
 from distill.config import StudyConfig
 from distill.fingerprint import model_fingerprint
@@ -105,6 +106,12 @@ def _by_player(config: StudyConfig) -> list[str]:
     # Arms without an adapter come first and each adapter's episodes stay together: swapping weights empties the prefix cache.
     players = ["", *config.students]
     return sorted(config.arms, key=lambda name: players.index(_player(config, name)))
+
+
+def _decisive(budget: BudgetConfig) -> dict[str, Any]:
+    """What of a budget decides where an episode ends; a limit that is not set is left out, so that new ones keep the keys of old stages."""
+    unset = {"max_invalid"} if budget.max_invalid is None else set()
+    return budget.model_dump(mode="json", exclude={"turn_timeout_s", *unset})
 
 
 class _Builder:
@@ -206,7 +213,7 @@ class _Builder:
             "agent": self.agent,
             "env": self.env,
             "model": self.model,
-            "budget": self.config.budget.model_dump(mode="json", exclude={"turn_timeout_s"}),
+            "budget": _decisive(self.config.budget),
             "sampling": sampling.model_dump(mode="json"),
             "seed": seed,
             "part": part,
