@@ -14,7 +14,11 @@ NOTHING = "None"
 def parse(grammar: Grammar, reply: str) -> Parsed:
     """What the reply says; what is kept of it reads the same again."""
     lines = [line for raw in reply.splitlines() if (line := raw.strip())]
-    return _parse_line(grammar, lines[0] if lines else "") if grammar.lines == "one" else _parse_block(grammar, lines)
+    return (
+        _parse_line(grammar, lines[0] if lines else "")
+        if grammar.lines == "one"
+        else _parse_block(grammar, lines)
+    )
 
 
 def _parse_line(grammar: Grammar, line: str) -> Parsed:
@@ -33,7 +37,11 @@ def _parse_block(grammar: Grammar, lines: list[str]) -> Parsed:
         part, said = _labelled(grammar, line)
         if part is grammar.action:
             # A command below its label is still one; what follows it is not the model's to say.
-            rest = [said] if said else [text for text in lines[number + 1 : number + 2] if not _labelled(grammar, text)[0]]
+            rest = (
+                [said]
+                if said
+                else [text for text in lines[number + 1 : number + 2] if not _labelled(grammar, text)[0]]
+            )
             if not rest:
                 break
             kept = "\n".join(lines[: number + (1 if said else 2)])
@@ -55,7 +63,9 @@ def _labelled(grammar: Grammar, line: str) -> tuple[Part | None, str]:
     return None, line
 
 
-def write_replies(grammar: Grammar, fields: Mapping[str, str], action: str) -> Iterator[tuple[str, str | None]]:
+def write_replies(
+    grammar: Grammar, fields: Mapping[str, str], action: str
+) -> Iterator[tuple[str, str | None]]:
     """(reply, answer) of the turns in which this is said and done; the last one acts, and its answer, None, is the world's.
 
     Raises `KeyError` for a field that the grammar needs and that is not given.
@@ -67,7 +77,10 @@ def write_replies(grammar: Grammar, fields: Mapping[str, str], action: str) -> I
         f"{field.label}: {text or NOTHING}"
         for field in grammar.fields
         if field.alone is None
-        and ((text := fields.get(field.name, "") if field.optional else fields[field.name]) or not field.optional)
+        and (
+            (text := fields.get(field.name, "") if field.optional else fields[field.name])
+            or not field.optional
+        )
     ]
     lines.append(action if grammar.action.bare else f"{grammar.action.label}: {action}")
     yield "\n".join(lines), None
