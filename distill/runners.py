@@ -15,6 +15,7 @@ from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
 from distill.attribution_run import conclude, flips_of, specs_of
 from distill.config import StudyConfig
+from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
 from distill.hints.config import FleetWriterConfig, RetrieverConfig
@@ -104,6 +105,7 @@ class StudyRunners:
         tasks_folder = store.folder(stage.inputs["tasks"])
         env = self._env(tasks_folder)
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
+        check_examples(self.config, Panel.load(tasks_folder / "test.panel.json"))
         if "failures_of" in stage.inputs:
             failed = {
                 t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))

@@ -11,6 +11,7 @@ from actors.agents import make_agent
 from actors.config import BudgetConfig
 from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, short_hash
 from distill.config import StudyConfig
+from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
 from distill.hints.config import FleetWriterConfig, RetrieverConfig
@@ -133,6 +134,7 @@ class _Builder:
         else:
             train = choose_panel(f"{config.name}-train", config.tasks.train, "train", config.env)
             test = choose_panel(f"{config.name}-test", config.tasks.test, config.tasks.test_split, config.env)
+            check_examples(config, test)
             self.num_train, self.num_test = len(train.tasks), len(test.tasks)
             content |= {"train": train.sha256, "test": test.sha256}
         return Stage(
