@@ -140,15 +140,6 @@ class StudyConfig(_Frozen):
         return self
 
     @model_validator(mode="after")
-    def students_are_taught_in_a_chat(self) -> "StudyConfig":
-        if self.students and self.agent.layout == "transcript":
-            raise ValueError(
-                f"agent.layout = 'transcript', but arms {list(self.students)} train students, and no single training row equals the prompts of an "
-                "episode that is told in one message; use agent.layout = 'chat', or keep the arms base, teacher and teacher_random"
-            )
-        return self
-
-    @model_validator(mode="after")
     def the_fleet_that_writes_has_engines(self) -> "StudyConfig":
         writer = self.writer
         if (

@@ -233,6 +233,7 @@ class StudyRunners:
         )
         return {
             "rows": summary.num_rows,
+            "episodes taken": summary.num_taken,
             "tokens": summary.num_tokens,
             "loss_tokens": summary.num_loss_tokens,
         }
@@ -286,7 +287,9 @@ def _left_out(stage: Stage, store: StageStore, sources: Sequence[Path], filters:
     chosen = stage.config.get("selection", {})
     at_most = chosen.get("rows")
     if "as_many_as" in stage.inputs:
-        at_most = store.manifest(stage.inputs["as_many_as"])["counts"]["rows"]
+        counts = store.manifest(stage.inputs["as_many_as"])["counts"]
+        # A dataset that does not count the episodes behind its rows has one row of each.
+        at_most = counts.get("episodes taken", counts["rows"])
     seen = None
     if "bank" in stage.inputs:
         seen = tasks_of_hints(Bank.load(store.folder(stage.inputs["bank"]) / "bank.parquet"))

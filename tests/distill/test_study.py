@@ -62,13 +62,6 @@ def test_a_limit_that_is_not_set_leaves_the_keys_of_recorded_studies_alone():
     assert changed(keys(study()), keys(study(budget={"max_invalid": 3})))
 
 
-def test_students_are_not_taught_what_no_row_can_hold():
-    transcript = {"agent": {"layout": "transcript"}}
-    assert keys(study(arms=["base", "teacher"], **transcript))
-    with pytest.raises(ValidationError, match=r"agent.layout = 'transcript'.*use agent.layout = 'chat'"):
-        study(**transcript)
-
-
 def test_a_wider_study_shares_the_stages_of_a_narrower_one():
     narrow, wide = keys(study(arms=["base", "teacher"])), keys(study(seeds=[0, 1, 2]))
     assert narrow.items() <= wide.items()

@@ -88,7 +88,7 @@ def test_a_played_episode_trains_on_what_was_played(family):
     spec = EpisodeSpec(task=task, role="base", arm="base", seed=0)
     budget = BudgetConfig(max_steps=6, max_turns=8)
     played = asyncio.run(run_episode(env, agent, model, spec, budget, Sampling(), "m"))
-    row = strip(played, agent)
+    (row,) = strip(played, agent)
     input_ids, labels = tokenize_row(row["messages"], tokenizer, row_id=name)
     prove_play(input_ids, labels, row["messages"], tokenizer)
     assert len(given) == len(played.turns) > 3
