@@ -1,6 +1,6 @@
 """Settings files: TOML (or JSON) with `extends`, `--set a.b=c`, and errors that name the key, its file and the nearest known key.
 
-`extends = "base.toml"` puts a file on top of another, relative to itself: tables merge, everything else is replaced, and `unset = ["a.b"]`
+`extends = "base.toml"` puts a file on top of another, relative to itself or to what ships (`presets/paper-alfworld.toml`): tables merge, everything else is replaced, and `unset = ["a.b"]`
 drops inherited keys, for TOML has no null.
 Knows no particular model: every function takes the pydantic class that the file is to become.
 """
@@ -22,7 +22,10 @@ from distill.stages import content_hash
 Model = TypeVar("Model", bound=BaseModel)
 Keys = tuple[str | int, ...]
 
+SHIPPED = Path(__file__).parent / "studies"
+
 __all__ = [
+    "SHIPPED",
     "Override",
     "SettingsError",
     "config_hash",
@@ -127,8 +130,14 @@ def _layers(
     elif base is not None:
         if not isinstance(base, str):
             raise SettingsError(f"{path}: extends wants the path of one file, not {base!r}")
-        yield from _layers(path.parent / base, (*above, path))
+        yield from _layers(_base_of(path, base), (*above, path))
     yield path, layer
+
+
+def _base_of(path: Path, base: str) -> Path:
+    """Beside the file that names it, else among the studies and presets that ship with Offbook."""
+    beside, shipped = path.parent / base, SHIPPED / base
+    return shipped if not beside.exists() and shipped.is_file() else beside
 
 
 def read_layer(path: Path, named_by: Path | None = None) -> dict[str, Any]:

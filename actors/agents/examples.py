@@ -52,7 +52,7 @@ def load_examples(path: Path, env_name: str) -> tuple[Example, ...]:
         text = path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ExamplesError(
-            f"cannot read agent.examples = {str(path)!r}: {error}; make the file with `offbook examples make`"
+            f"cannot read agent.examples = {str(path)!r}: {error}; make the file with `offbook examples make STUDY`"
         ) from None
     examples = tuple(
         _from_line(line, f"{path} line {number}")

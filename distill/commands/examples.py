@@ -38,8 +38,7 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FILE",
         type=Path,
-        required=True,
-        help="the file to write (.jsonl), for agent.examples",
+        help="the file to write, .jsonl (default: the study's agent.examples)",
     )
     show = add_verb(
         subverbs, "show", run_show, common, text="print the prompt that a study's agent begins with"
@@ -59,10 +58,14 @@ def run_make(args: argparse.Namespace) -> int:
 
     if args.per_kind < 1:
         raise ValueError(f"--per-kind must be 1 or more, not {args.per_kind}")
-    examples = examples_of_study(load_study(args), per_kind=args.per_kind, sources=args.sources)
-    write_examples(examples, args.out)
+    config = load_study(args)
+    out = args.out or (Path(config.agent.examples) if config.agent.examples else None)
+    if out is None:
+        raise ValueError(f"study {config.name!r} sets no agent.examples; say where to write with --out")
+    examples = examples_of_study(config, per_kind=args.per_kind, sources=args.sources)
+    write_examples(examples, out.expanduser())
     kinds = len({example.task.kind for example in examples})
-    print(f"{args.out}: {len(examples)} examples of {kinds} kinds, {content_hash(examples)[:12]}")
+    print(f"{out}: {len(examples)} examples of {kinds} kinds, {content_hash(examples)[:12]}")
     return EXIT_OK
 
 

@@ -13,11 +13,12 @@ from actors.agents import make_agent
 from actors.agents.examples import ExamplesError, load_examples, write_examples
 from actors.agents.parsing import write_replies
 from actors.config import AgentConfig
-from actors.trajectory import TRAJECTORY_SCHEMA, Trajectory, Turn, to_row
+from actors.trajectory import TRAJECTORY_SCHEMA, GivenHint, Trajectory, Turn, to_row
 from distill.cli import main
 from distill.config import StudyConfig
 from distill.examples.make import check_apart, make_examples, recorded_plans
 from distill.examples.of_study import examples_of_study
+from distill.settings import load_settings
 from distill.study import plan_stages
 from envs.config import AlfworldConfig, HouseholdsConfig, ScriptedConfig, ShopConfig, WebshopConfig
 from envs.registry import generate, list_tasks, make_panel, open_env, walkthrough
@@ -252,3 +253,31 @@ def test_the_command_makes_a_file_and_shows_the_prompt(tmp_path, capsys):
     assert "current inventory: None" in shown
     assert main(["examples", "make", str(settings), "--per-kind", "0", "--out", str(file)]) == 2
     assert "--per-kind must be 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset, kinds, calls", [("paper-alfworld", 6, 100), ("paper-webshop", 5, 14)])
+def test_a_study_on_a_preset_of_the_paper_plays_with_examples_of_its_own(
+    tmp_path, monkeypatch, capsys, preset, kinds, calls
+):
+    monkeypatch.chdir(tmp_path)
+    env, make = ("alfworld", "households") if "alfworld" in preset else ("webshop", "shop")
+    file = tmp_path / "own.toml"
+    file.write_text(
+        f'extends = "presets/{preset}.toml"\nname = "own"\narms = ["base", "teacher", "distill"]\n[env]\nname = "{env}"\n'
+        f'[generate]\nmake = "{make}"\ntrain = 36\ntest = 6\n[model]\nkind = "scripted"\n[writer]\nkind = "diagnostician"\n'
+    )
+    assert main(["plan", str(file)]) == 2
+    assert "make the file with `offbook examples make STUDY`" in capsys.readouterr().err
+    assert main(["examples", "make", str(file)]) == 0
+    assert f"of {kinds} kinds" in capsys.readouterr().out
+    config = load_settings(file, [], StudyConfig)
+    assert (config.budget.max_turns, config.agent.layout, config.sampling.eval.temperature) == (
+        calls,
+        "transcript",
+        0,
+    )
+    agent = make_agent(config.agent, config.env.name)
+    (message,) = agent.render(list_tasks(SCRIPTED)[0], "The opening.", (), (GivenHint(id="1", text="Hint."),))
+    assert message.content.index("- Hint.") < message.content.index("Example 1")
+    assert message.content.count("Example ") == config.agent.shots
+    assert main(["plan", str(file)]) == 0
