@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 def _is_a_name(name: str) -> str:
@@ -33,10 +33,35 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+TurnLayout = Literal["chat", "transcript"]
+HintPlacement = Literal["system", "user", "before_examples", "after_examples"]
+
+
 class AgentConfig(_Frozen):
-    name: Literal["react"] = "react"
+    name: Literal["react", "act", "stateact"] = "react"
+    """`react`: a line a turn, a thought or a command; `act`: commands alone; `stateact`: every reply tells goal, state, thought and command."""
     prompt: Literal["brief", "full"] = "full"
     """Which of the agent's prompt texts: `full` tells an instruct model the commands, `brief` is one line for models trained on the format."""
+    shots: int = Field(default=0, ge=0)
+    """Solved train tasks in the prompt, those of the task's own kind first."""
+    examples: str | None = None
+    """A file of `offbook examples make`, from which `shots` are taken; needed where there are any."""
+    layout: TurnLayout = "chat"
+    """`chat`: a message for every reply and every answer. `transcript`: the whole episode so far in one message of the user."""
+    hint_placement: HintPlacement = "system"
+    """Where hints of the start stand: behind the instruction, at the end of the first user message, or around the examples in it."""
+
+    @model_validator(mode="after")
+    def shots_have_examples(self) -> "AgentConfig":
+        if self.shots and self.examples is None:
+            raise ValueError(
+                f"shots = {self.shots} wants a file of examples; make one with `offbook examples make` and name it in examples"
+            )
+        if not self.shots and self.hint_placement in ("before_examples", "after_examples"):
+            raise ValueError(
+                f"hint_placement = {self.hint_placement!r}, but shots = 0 shows no examples; use 'system' or 'user', or raise shots"
+            )
+        return self
 
 
 class BudgetConfig(_Frozen):
@@ -50,6 +75,8 @@ class BudgetConfig(_Frozen):
     """The prompt's length at which the episode ends as token_limit; None: the engine's context length decides."""
     max_repeats: int = Field(default=5, ge=2)
     """Equal replies in a row that end the episode."""
+    max_invalid: int | None = Field(default=None, ge=1)
+    """Refused or unreadable replies in a row that end the episode, thoughts not counted; None: any number."""
     turn_timeout_s: float = Field(default=120.0, gt=0)
     """One model call; past it the call counts as failed and the episode is retried."""
 

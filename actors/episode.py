@@ -27,7 +27,7 @@ class EpisodeSpec:
     hints: tuple[GivenHint, ...] = ()
     """Best first. Part of the episode's identity, whether it gets to be shown them all or not."""
     timing: HintTiming | None = None
-    """When hints are shown; None: all at the start."""
+    """When hints are shown; None: each at its own turn, the start unless it says otherwise."""
     adapter: str | None = None
     """Folder of a LoRA adapter; None: the base model."""
     adapter_name: str | None = None
@@ -207,6 +207,19 @@ def _ended(state: StepResult, turns: list[Turn], budget: BudgetConfig) -> EndRea
     tail = turns[-budget.max_repeats :]
     if len(tail) == budget.max_repeats and len({turn.reply for turn in tail}) == 1:
         return EndReason.REPETITION
+    if budget.max_invalid is not None and _refused_in_a_row(turns) >= budget.max_invalid:
+        return EndReason.REFUSALS
     if budget.max_prompt_tokens is not None and turns[-1].prompt_tokens >= budget.max_prompt_tokens:
         return EndReason.TOKEN_LIMIT
     return None
+
+
+def _refused_in_a_row(turns: list[Turn]) -> int:
+    """At the end; a thought between two refusals changes nothing in the world and does not part them."""
+    count = 0
+    for turn in reversed(turns):
+        if not turn.valid:
+            count += 1
+        elif turn.action is not None:
+            break
+    return count

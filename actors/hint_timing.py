@@ -23,8 +23,9 @@ class HintSchedule:
     """Decides before each reply what stands in its prompt. What was shown stays there: prompts only grow, and their prefix stays cached."""
 
     def __init__(self, hints: Sequence[GivenHint], timing: HintTiming | None, *, opening: str) -> None:
+        """Without a timing every hint is shown at its own turn, the start unless it says otherwise."""
         self._timing = timing
-        self._hints = [replace(hint, turn=0 if timing is None else None) for hint in hints]
+        self._hints = list(hints) if timing is None else [replace(hint, turn=None) for hint in hints]
         self._num_shown = len(hints) if timing is None else 0
         self._num_read = 0
         self._idle_steps = 0

@@ -57,7 +57,8 @@ class Job:
     def __init__(self, specs: Sequence[EpisodeSpec], settings: RolloutSettings, out_dir: Path) -> None:
         self.config, self.budget, self.model = settings.rollout, settings.budget, settings.model
         self.out_dir = out_dir
-        self.agent_name = make_agent(settings.agent, settings.env.name).name
+        agent = make_agent(settings.agent, settings.env.name)
+        self.agent_name = agent.name
         ids = [episode_id(spec, self.agent_name, self.model.model) for spec in specs]
         if len(set(ids)) != len(ids):
             twice = next(spec for spec, id_ in zip(specs, ids, strict=True) if ids.count(id_) > 1)
@@ -69,7 +70,7 @@ class Job:
         self.owed = play_order(owed, _turns_by_kind(out_dir) if finished else {})
         self.play = PlayConfig(
             env=settings.env,
-            agent=settings.agent,
+            agent=agent,
             model=settings.model,
             budget=settings.budget,
             sampling=settings.sampling,

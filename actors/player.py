@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from actors.agents import make_agent
+from actors.agents.base import Agent
 from actors.chat import Generate, Sampling
 from actors.config import (
-    AgentConfig,
     BudgetConfig,
     EndpointConfig,
     ModelConfig,
@@ -32,7 +31,8 @@ class PlayConfig:
     """All that a host needs to know to play."""
 
     env: EnvConfig
-    agent: AgentConfig
+    agent: Agent
+    """Made once for all hosts: they need no file of its examples, and none that changes meanwhile parts them."""
     model: ModelConfig
     budget: BudgetConfig
     sampling: SamplingConfig
@@ -130,7 +130,7 @@ class EpisodePlayer:
         self, config: PlayConfig, models: Models, write: Callable[[list[str]], Awaitable[None]]
     ) -> None:
         self._config, self._models = config, models
-        self._agent = make_agent(config.agent, config.env.name)
+        self._agent = config.agent
         self._sampling = Sampling(
             temperature=config.sampling.temperature,
             top_p=config.sampling.top_p,

@@ -62,17 +62,34 @@ class ScriptedModel:
         )
 
     def _reply(self, messages: Sequence[Message], rng: random.Random) -> str:
-        hints = "\n".join(line for line in messages[0].content.splitlines() if line.startswith("- ")).lower()
-        memory = _remember(messages[1].content)
+        heard = "\n".join(message.content for message in messages if message.role != "assistant")
+        hints = "\n".join(line for line in heard.splitlines() if line.startswith("- ")).lower()
+        opening, turns = _conversation(messages)
+        label = "action: " if re.search("^action: <|`label: ...`", messages[0].content, re.MULTILINE) else ""
+        memory = _remember(opening)
         if memory is None:
-            return "look"
-        for said, answer in zip(messages[2::2], messages[3::2], strict=False):
-            _notice(memory, said.content, answer.content)
+            return f"{label}look"
+        for said, answer in turns:
+            _notice(memory, said.rpartition("action: ")[2], answer)
 
         def right(trap: str) -> bool:
             return bool(re.search(_HINT_WORDS[trap], hints)) or rng.random() < self._config.skill
 
-        return _decide(memory, right)
+        return label + _decide(memory, right)
+
+
+def _conversation(messages: Sequence[Message]) -> tuple[str, list[tuple[str, str]]]:
+    """The last opening, behind any examples, and what was said and answered since, in a chat or in one message."""
+    if len(messages) > 1:
+        said = [message.content for message in messages]
+        return _last_opening(said[1]), list(zip(said[2::2], said[3::2], strict=False))
+    opening, *told = _last_opening(messages[0].content).split("\n\n> ")
+    turns = [tuple(re.split(r"\n(?!\w+[\w ]*: )", turn, maxsplit=1)) for turn in told]
+    return opening, [(turn[0], turn[-1]) for turn in turns]
+
+
+def _last_opening(text: str) -> str:
+    return text[max(0, text.rfind("You are in the hall. Doors lead to")) :]
 
 
 def _remember(opening: str) -> _Memory | None:

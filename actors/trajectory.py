@@ -17,6 +17,8 @@ class EndReason(StrEnum):
     STEP_LIMIT = "step_limit"
     TOKEN_LIMIT = "token_limit"
     REPETITION = "repetition"
+    REFUSALS = "refusals"
+    """Too many invalid replies in a row, where the budget sets a limit."""
     ERROR = "error"
     """The machinery failed, not the agent: counted apart, never mined for hints, never trained on."""
 

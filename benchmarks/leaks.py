@@ -167,7 +167,7 @@ def measure(num_rows: int, seed: int, model: str = "pocket") -> dict[str, Any]:
         kind = planted_at.get(number)
         row = to_row(plant(rng, kind, clean, bank) if kind else clean)
         began = time.process_time()
-        done = RowMaker(agent=agent, auditor=auditor)(row, tokenizer)
+        (done,) = RowMaker(agent=agent, auditor=auditor)(row, tokenizer)
         seconds += time.process_time() - began
         checks = {leak["check"] for leak in done["leaks"]}
         assert not done.get("left_out") and not done.get("broken"), done

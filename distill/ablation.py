@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from distill.config import StudyConfig
-from distill.settings import Override, SettingsError, load_settings, parse_override, read_layer
+from distill.settings import Override, SettingsError, base_of, load_settings, parse_override, read_layer
 
 _AXIS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -152,7 +152,7 @@ def _grid(path: Path, above: tuple[Path, ...] = ()) -> Any:
     """The axes of a grid and of those that it extends; an axis given again takes the place of the one below."""
     layer = read_layer(path)
     grid, base = layer.get("grid"), layer.get("extends")
-    below = path.parent / base if isinstance(base, str) else None
+    below = base_of(path, base) if isinstance(base, str) else None
     if isinstance(grid, dict) and below is not None and below not in above and is_grid(below):
         inherited = _grid(below, (*above, path))
         return {**inherited, **grid} if isinstance(inherited, dict) else grid

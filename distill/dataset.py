@@ -26,7 +26,7 @@ from distill.config import LeakPolicy
 from distill.dataset_card import DatasetSummary, Sample, Tally, write_card
 from distill.dataset_stream import ordered_places, stream
 from distill.rewrite import rewrite
-from distill.strip import RowFilter, hint_block_lines, strip, why_left_out
+from distill.strip import RowFilter, heard, hint_block_lines, strip, why_left_out
 from train.errors import MaskError, RowTooLongError
 from train.schema import SFT_SCHEMA, TOKENS_SCHEMA
 from train.tokenize import IGNORED, loss_by_role, prove_mask, to_tokens_row
@@ -43,6 +43,7 @@ _DONE = pa.schema(
         ("task_id", pa.string()),
         ("seed", pa.int64()),
         ("trajectory_id", pa.string()),
+        ("part", pa.int32()),  # number of the row within its episode
         ("kind", pa.string()),
         ("left_out", pa.string()),  # why; null for a row
         ("broken", pa.string()),  # a mask that could not be proven
@@ -147,7 +148,7 @@ def build_dataset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowMaker:
-    """Turns one episode into one row; everything it needs but the tokenizer, which each worker loads for itself."""
+    """Turns one episode into its rows; everything it needs but the tokenizer, which each worker loads for itself."""
 
     agent: Agent
     auditor: LeakAuditor | None
@@ -158,13 +159,17 @@ class RowMaker:
     """By episode id, why it becomes no row."""
     on_leak: LeakPolicy = "fail"
 
-    def __call__(self, row: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
-        """A row of the pipeline from one of `TRAJECTORY_SCHEMA`; never raises for what is wrong with the row itself."""
+    def __call__(self, row: dict[str, Any], tokenizer: Any) -> list[dict[str, Any]]:
+        """Rows of the pipeline from one of `TRAJECTORY_SCHEMA`: those of the dataset, or one that says why there are none.
+
+        Never raises for what is wrong with the episode itself.
+        """
         trajectory = from_row(row)
         done: dict[str, Any] = {
             "task_id": trajectory.task.key,
             "seed": trajectory.seed,
             "trajectory_id": trajectory.id,
+            "part": 0,
             "kind": trajectory.task.kind,
             "num_hints": len(trajectory.shown_hints),
             "leaks": [],
@@ -175,50 +180,62 @@ class RowMaker:
             or _special_token_in(trajectory.turns, tokenizer)
         )
         if reason:
-            return done | {"left_out": reason}
-        tokens, leaks = self._tokens_and_leaks(trajectory, tokenizer)
-        if self.auditor is None or not leaks or self.on_leak != "rewrite":
-            return done | tokens | {"leaks": leaks}
-        cleaned = rewrite(trajectory, self.auditor, self.agent, _heard(tokens["messages"]))
+            return [done | {"left_out": reason}]
+        rows, leaks = self._rows_and_leaks(trajectory, tokenizer)
+        if not leaks:
+            return [done | columns for columns in rows]
+        if self.auditor is None or self.on_leak != "rewrite":
+            return [done | rows[0] | {"leaks": leaks}]
+        cleaned = rewrite(trajectory, self.auditor, self.agent, heard(trajectory, self.agent))
         if cleaned is None or why_left_out(cleaned, self.filters):
-            return done | tokens | {"leaks": leaks}
+            return [done | rows[0] | {"leaks": leaks}]
         # Audited again as a whole: what is left of a hint elsewhere still keeps the row out.
-        tokens, left = self._tokens_and_leaks(cleaned, tokenizer)
-        return done | tokens | {"leaks": left, "rewritten": [leak["message"] for leak in leaks]}
+        rows, left = self._rows_and_leaks(cleaned, tokenizer)
+        rewritten = {"rewritten": [leak["message"] for leak in leaks]}
+        if left:
+            return [done | rows[0] | {"leaks": left} | rewritten]
+        return [done | rows[0] | rewritten, *(done | columns for columns in rows[1:])]
 
-    def _tokens_and_leaks(
+    def _rows_and_leaks(
         self, trajectory: Trajectory, tokenizer: Any
-    ) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         """The stripped episode's columns, or why there are none; and what its decoded tokens leak."""
-        stripped = strip(trajectory, self.agent, keep_hints=self.auditor is None)
+        rows: list[dict[str, Any]] = []
+        spoken: list[str] = []
         try:
-            tokens = to_tokens_row(stripped, tokenizer, max_length=self.max_length)
-            spoken = prove_mask(
-                tokens,
-                tokenizer,
-                messages=stripped["messages"],
-                row_id=f"{trajectory.task.key} {trajectory.id}",
-            )
-            if int(trajectory.id, 16) % _ROLES_EVERY == 0:
-                roles = loss_by_role(tokens, stripped["messages"], tokenizer)
-                tokens["loss_by_role"] = [{"role": role, "tokens": count} for role, count in roles.items()]
+            for part, stripped in enumerate(strip(trajectory, self.agent, keep_hints=self.auditor is None)):
+                columns, said = self._columns(stripped, trajectory, tokenizer)
+                rows.append(columns | {"part": part})
+                spoken += said
         except RowTooLongError:
-            return {"left_out": _too_long(self.max_length)}, []
+            return [{"left_out": _too_long(self.max_length)}], []
         except MaskError as error:
-            return {"broken": str(error)}, []
-        first_reply = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
-        columns = tokens | {"messages": stripped["messages"], "num_prompt_tokens": first_reply}
+            return [{"broken": str(error)}], []
         if self.auditor is None:
-            return columns, []
-        leaks = self.auditor.spoken(spoken, _heard(stripped["messages"]), trajectory.task.goal)
-        leaks += self.auditor.unspoken(tokenizer.decode(tokens["input_ids"], skip_special_tokens=False))
-        return columns, [
+            return rows, []
+        leaks = self.auditor.spoken(spoken, heard(trajectory, self.agent), trajectory.task.goal)
+        # The last row holds what those before it hold.
+        leaks += self.auditor.unspoken(tokenizer.decode(rows[-1]["input_ids"], skip_special_tokens=False))
+        return rows, [
             {"check": leak.check, "message": leak_message(trajectory.task.key, leak)} for leak in leaks
         ]
 
-
-def _heard(messages: Sequence[Mapping[str, str]]) -> str:
-    return "\n".join(m["content"] for m in messages if m["role"] != "assistant")
+    def _columns(
+        self, stripped: dict[str, Any], trajectory: Trajectory, tokenizer: Any
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """One row's tokens, and the texts under loss once they are proven."""
+        tokens = to_tokens_row(stripped, tokenizer, max_length=self.max_length)
+        spoken = prove_mask(
+            tokens,
+            tokenizer,
+            messages=stripped["messages"],
+            row_id=f"{trajectory.task.key} {trajectory.id}",
+        )
+        if int(trajectory.id, 16) % _ROLES_EVERY == 0:
+            roles = loss_by_role(tokens, stripped["messages"], tokenizer)
+            tokens["loss_by_role"] = [{"role": role, "tokens": count} for role, count in roles.items()]
+        first_reply = next(i for i, label in enumerate(tokens["labels"]) if label != IGNORED)
+        return tokens | {"messages": stripped["messages"], "num_prompt_tokens": first_reply}, spoken
 
 
 def _sample(row: dict[str, Any], tokenizer: Any) -> Sample:
@@ -246,7 +263,7 @@ def _stream(files: Sequence[Path], make: RowMaker, model_path: str) -> Iterator[
 
     def make_rows(rows: list[dict[str, Any]]) -> pa.Table:
         tokenizer = _tokenizer(model_path)
-        return _table([make(row, tokenizer) for row in rows], _DONE)
+        return _table([done for row in rows for done in make(row, tokenizer)], _DONE)
 
     yield from stream(files, ordered_places(files), make_rows, TRAJECTORY_SCHEMA.names)
 

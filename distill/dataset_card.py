@@ -21,6 +21,8 @@ _LEAKS_KEPT = 20
 class DatasetSummary:
     arm: str
     num_episodes: int
+    num_taken: int
+    """Episodes that became rows."""
     num_rows: int
     num_tokens: int
     num_loss_tokens: int
@@ -54,6 +56,8 @@ class Tally:
     max_length: int | None
     filters: dict[str, Any]
     num_episodes: int = 0
+    num_taken: int = 0
+    """Episodes that became rows; one each, or one for every reply."""
     num_rows: int = 0
     num_hinted: int = 0
     """Rows whose episode was given hints."""
@@ -78,7 +82,7 @@ class Tally:
 
     def add(self, row: dict[str, Any]) -> bool:
         """Count a row; whether it goes into the dataset."""
-        self.num_episodes += 1
+        self.num_episodes += row["part"] == 0
         if row["broken"]:
             self.broken.append(row["broken"])
             return False
@@ -89,6 +93,7 @@ class Tally:
             self._count_leaks(row["leaks"])
             return False
         self._count_proofs(row)
+        self.num_taken += row["part"] == 0
         self.num_rows += 1
         self.num_hinted += row["num_hints"] > 0
         self.kinds[row["kind"]] += 1
@@ -132,6 +137,7 @@ def write_card(
     summary = DatasetSummary(
         arm=tally.arm,
         num_episodes=tally.num_episodes,
+        num_taken=tally.num_taken,
         num_rows=tally.num_rows,
         num_tokens=tally.num_tokens,
         num_loss_tokens=tally.num_loss_tokens,
@@ -204,6 +210,7 @@ def _card(
         "chat_template_of": Path(model_path).name,
         "sources": [{"name": f"{path.parent.name}/{path.name}", "sha256": _sha256(path)} for path in sources],
         "episodes": tally.num_episodes,
+        "episodes_taken": tally.num_taken,
         "rows": tally.num_rows,
         "rows_from_hinted_episodes": tally.num_hinted,
         "rows_by_kind": dict(sorted(tally.kinds.items())),
@@ -250,7 +257,7 @@ def _markdown(card: dict[str, Any]) -> str:
         f"# Dataset of arm `{card['arm']}`",
         "",
         (
-            f"{card['rows']} rows of {card['episodes']} episodes, one row an episode, rendered by agent `{card['agent']}` without hints; "
+            f"{card['rows']} rows of {card['episodes']} episodes, {'one row an episode' if card['rows'] == card['episodes_taken'] else 'one row for every reply of ' + str(card['episodes_taken'])}, rendered by agent `{card['agent']}` without hints; "
             f"{card['rows_from_hinted_episodes']} of them come from episodes that were played with hints."
         ),
         "",

@@ -61,9 +61,9 @@ class Pilot:
         return cls(name=run["config"]["name"], stages=stages)
 
     def rows_of(self, fit: Mapping[str, Any]) -> int:
-        """Rows that a fit of the pilot was trained on."""
+        """Episodes whose rows a fit of the pilot was trained on."""
         folder = fit["inputs"]["rows"]
-        return next(m["counts"]["rows"] for m in self.stages.values() if f"{m['kind']}-{m['key']}" == folder)
+        return next(_taken(m["counts"]) for m in self.stages.values() if f"{m['kind']}-{m['key']}" == folder)
 
     def like(self, stage: Stage) -> Mapping[str, Any]:
         """The pilot's stage of the same name, else one of the same kind: another seed of the arm before another arm."""
@@ -117,7 +117,7 @@ def _scaled(stage: Stage, size: float, like: Mapping[str, Any], pilot: Pilot, gp
         case "hints":
             unit = counts.get("failures", size)  # An imported bank was written elsewhere.
         case "dataset":
-            unit = counts["rows"]
+            unit = _taken(counts)
         case "fit":
             unit = pilot.rows_of(like)
         case _:
@@ -132,6 +132,11 @@ def _scaled(stage: Stage, size: float, like: Mapping[str, Any], pilot: Pilot, gp
         hours=like["seconds"] * factor / 3600,
         gpus=gpus,
     )
+
+
+def _taken(counts: Mapping[str, Any]) -> int:
+    """Episodes behind a dataset's rows; one that does not count them has a row of each."""
+    return counts.get("episodes taken", counts["rows"])
 
 
 def _success_rate(stage: Stage, pilot: Pilot) -> float:

@@ -18,6 +18,7 @@ from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
 from distill.attribution_run import conclude, flips_of, specs_of
 from distill.config import StudyConfig
+from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
 from distill.hints.config import FleetWriterConfig, RetrieverConfig
@@ -118,6 +119,7 @@ class StudyRunners:
         tasks_folder = store.folder(stage.inputs["tasks"])
         env = self._env(tasks_folder)
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
+        check_examples(self.config, Panel.load(tasks_folder / "test.panel.json"))
         if "failures_of" in stage.inputs:
             failed = {
                 t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))
@@ -239,6 +241,7 @@ class StudyRunners:
         )
         return {
             "rows": summary.num_rows,
+            "episodes taken": summary.num_taken,
             "tokens": summary.num_tokens,
             "loss_tokens": summary.num_loss_tokens,
         }
@@ -317,7 +320,9 @@ def _left_out(stage: Stage, store: StageStore, sources: Sequence[Path], filters:
     chosen = stage.config.get("selection", {})
     at_most = chosen.get("rows")
     if "as_many_as" in stage.inputs:
-        at_most = store.manifest(stage.inputs["as_many_as"])["counts"]["rows"]
+        counts = store.manifest(stage.inputs["as_many_as"])["counts"]
+        # A dataset that does not count the episodes behind its rows has one row of each.
+        at_most = counts.get("episodes taken", counts["rows"])
     seen = None
     if "bank" in stage.inputs:
         seen = tasks_of_hints(Bank.load(store.folder(stage.inputs["bank"]) / "bank.parquet"))

@@ -1,6 +1,6 @@
 """Settings files: TOML (or JSON) with `extends`, `--set a.b=c`, and errors that name the key, its file and the nearest known key.
 
-`extends = "base.toml"` puts a file on top of another, relative to itself: tables merge, everything else is replaced, and `unset = ["a.b"]`
+`extends = "base.toml"` puts a file on top of another, relative to itself or to what ships (`presets/paper-alfworld.toml`): tables merge, everything else is replaced, and `unset = ["a.b"]`
 drops inherited keys, for TOML has no null.
 Knows no particular model: every function takes the pydantic class that the file is to become.
 """
@@ -22,7 +22,10 @@ from distill.stages import content_hash
 Model = TypeVar("Model", bound=BaseModel)
 Keys = tuple[str | int, ...]
 
+SHIPPED = Path(__file__).parent / "studies"
+
 __all__ = [
+    "SHIPPED",
     "Override",
     "SettingsError",
     "config_hash",
@@ -124,12 +127,18 @@ def _layers(
     base = layer.pop("extends", None)
     if base is not None and not isinstance(base, str):
         raise SettingsError(f"{path}: extends wants the path of one file, not {base!r}")
-    below = path.parent / base if base is not None else None
+    below = base_of(path, base) if base is not None else None
     if below is not None and (extends is None or "grid" in read_layer(below, path)):
         yield from _layers(below, (*above, path), extends)
     elif extends is not None:
         yield from _layers(extends, (*above, path))
     yield path, layer
+
+
+def base_of(path: Path, base: str) -> Path:
+    """Beside the file that names it, else among the studies and presets that ship with Offbook."""
+    beside, shipped = path.parent / base, SHIPPED / base
+    return shipped if not beside.exists() and shipped.is_file() else beside
 
 
 def read_layer(path: Path, named_by: Path | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A successful episode as the student's training conversation: rendered again as if there had never been a hint."""
+"""A successful episode as the student's training conversations: rendered again as if there had never been a hint."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.agents.base import Agent
 from actors.chat import Message
-from actors.trajectory import EndReason, Trajectory
+from actors.trajectory import EndReason, GivenHint, Trajectory
 
 
 class RowFilter(BaseModel):
@@ -39,33 +39,51 @@ def why_left_out(trajectory: Trajectory, filters: RowFilter = RowFilter()) -> st
     return None
 
 
-def strip(trajectory: Trajectory, agent: Agent, *, keep_hints: bool = False) -> dict[str, Any]:
-    """A row of `SFT_SCHEMA`: the prompts that the student is evaluated with, and what the episode's player answered.
+def strip(trajectory: Trajectory, agent: Agent, *, keep_hints: bool = False) -> list[dict[str, Any]]:
+    """Rows of `SFT_SCHEMA`: the prompts that the student is evaluated with, and what the episode's player answered.
 
-    Ends with the last reply; what the world said after it is nothing to learn from. `keep_hints`: the prompts that the player saw.
+    One row where the prompts are turns of a chat, of which each is the beginning of the next. Where an episode is told in one message no
+    prompt is the beginning of another as the chat template renders it: a row for every reply. Ends with the last reply; what the world said
+    after it is nothing to learn from. `keep_hints`: the prompts that the player saw.
     """
     hints = trajectory.hints if keep_hints else ()
-    messages = agent.render(trajectory.task, trajectory.opening, trajectory.turns, hints)
-    return {
-        "messages": [{"role": m.role, "content": m.content} for m in _until_last_reply(messages)],
-        "task_id": trajectory.task.key,
-        "trajectory_id": trajectory.id,
-        "arm": trajectory.arm,
-        "seed": trajectory.seed,
-    }
+    return [
+        {
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "task_id": trajectory.task.key,
+            "trajectory_id": trajectory.id,
+            "arm": trajectory.arm,
+            "seed": trajectory.seed,
+        }
+        for messages in _conversations(trajectory, agent, hints)
+    ]
+
+
+def heard(trajectory: Trajectory, agent: Agent) -> str:
+    """All that the student reads and nobody of the episode said: the bare prompt and the world's answers, up to the last reply."""
+    prompt = agent.render(trajectory.task, trajectory.opening, (), ())
+    return "\n".join([*(m.content for m in prompt), *(turn.observation for turn in trajectory.turns[:-1])])
 
 
 def hint_block_lines(trajectory: Trajectory, agent: Agent) -> frozenset[str]:
-    """The lines that stood in the episode's prompt for its hints alone: the block's header and its entries."""
-    at_start = tuple(replace(hint, turn=0) for hint in trajectory.hints)
-    hinted = agent.render(trajectory.task, trajectory.opening, (), at_start)
+    """The lines that its hints alone bring into a prompt, whenever they were shown: the block's header and its entries."""
+    from_the_start = [replace(hint, turn=0) for hint in trajectory.hints]
+    hinted = agent.render(trajectory.task, trajectory.opening, (), from_the_start)
     bare = agent.render(trajectory.task, trajectory.opening, (), ())
     return frozenset(_lines(hinted) - _lines(bare))
 
 
-def _until_last_reply(messages: Sequence[Message]) -> Sequence[Message]:
-    last = max(i for i, message in enumerate(messages) if message.role == "assistant")
-    return messages[: last + 1]
+def _conversations(
+    trajectory: Trajectory, agent: Agent, hints: Sequence[GivenHint]
+) -> list[Sequence[Message]]:
+    task, opening, turns = trajectory.task, trajectory.opening, trajectory.turns
+    whole = agent.render(task, opening, turns, hints)
+    if replies := [i for i, message in enumerate(whole) if message.role == "assistant"]:
+        return [whole[: replies[-1] + 1]]
+    return [
+        (*agent.render(task, opening, turns[:n], hints), Message(role="assistant", content=turn.reply))
+        for n, turn in enumerate(turns)
+    ]
 
 
 def _lines(messages: Sequence[Message]) -> set[str]:

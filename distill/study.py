@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from actors.agents import make_agent
+from actors.config import BudgetConfig
 from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, short_hash
 from distill.config import StudyConfig
+from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
 from distill.hints.config import FleetWriterConfig, RetrieverConfig
@@ -111,6 +113,12 @@ def _by_player(config: StudyConfig) -> list[str]:
     return sorted(config.arms, key=lambda name: players.index(_player(config, name)))
 
 
+def _decisive(budget: BudgetConfig) -> dict[str, Any]:
+    """What of a budget decides where an episode ends; a limit that is not set is left out, so that new ones keep the keys of old stages."""
+    unset = {"max_invalid"} if budget.max_invalid is None else set()
+    return budget.model_dump(mode="json", exclude={"turn_timeout_s", *unset})
+
+
 class _Builder:
     """Makes stages whose `config` holds exactly what decides their output, and nothing of this machine (paths, numbers of hosts)."""
 
@@ -132,6 +140,7 @@ class _Builder:
         else:
             train = choose_panel(f"{config.name}-train", config.tasks.train, "train", config.env)
             test = choose_panel(f"{config.name}-test", config.tasks.test, config.tasks.test_split, config.env)
+            check_examples(config, test)
             self.num_train, self.num_test = len(train.tasks), len(test.tasks)
             content |= {"train": train.sha256, "test": test.sha256}
         return Stage(
@@ -231,7 +240,7 @@ class _Builder:
             "agent": agent or self.agent,
             "env": self.env,
             "model": self.model,
-            "budget": self.config.budget.model_dump(mode="json", exclude={"turn_timeout_s"}),
+            "budget": _decisive(self.config.budget),
             "sampling": sampling.model_dump(mode="json"),
             "seed": seed,
             "part": part,

@@ -16,8 +16,8 @@ class EnvSpec:
     """How to reach one environment; `module` is imported on first use.
 
     The module provides `open_env(config) -> TextEnv`, `list_tasks(config, split) -> list[Task]` (sorted by id; split None = all) and
-    `content_hashes(config, tasks) -> list[str]` (SHA-256 hex of what each task is played on), `dialect(config) -> str`, and where `makes` is
-    set `generate(settings, folder)`, which fills a folder with data.
+    `content_hashes(config, tasks) -> list[str]` (SHA-256 hex of what each task is played on), `dialect(config) -> str`,
+    `walkthrough(config, task) -> tuple[str, ...] | None`, and where `makes` is set `generate(settings, folder)`, which fills a folder with data.
     """
 
     name: str
@@ -60,6 +60,11 @@ def open_env(config: EnvConfig) -> TextEnv:
 def list_tasks(config: EnvConfig, split: str | None = None) -> list[Task]:
     """Every task that the configured data holds, sorted by id."""
     return _provided(config, "list_tasks")(config, split)
+
+
+def walkthrough(config: EnvConfig, task: Task) -> tuple[str, ...] | None:
+    """Actions that win the task, from whoever knows the whole of it; None where they are not known. For examples, never for an agent's eyes."""
+    return _provided(config, "walkthrough")(config, task)
 
 
 def generate(settings: GenerateConfig, config: EnvConfig, folder: Path) -> EnvConfig:

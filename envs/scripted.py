@@ -100,6 +100,10 @@ def dialect(config: ScriptedConfig) -> str:
     return "scripted-1"
 
 
+def walkthrough(config: ScriptedConfig, task: Task) -> tuple[str, ...] | None:
+    return solution(task)
+
+
 class ScriptedEnv:
     """One player. Latency and crashes come from the config."""
 

@@ -14,6 +14,7 @@ VERBS = (
     "report",
     "attribute",
     "hints",
+    "examples",
     "config",
     "data",
     "panel",

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from actors.agents.base import Agent
-from actors.agents.react import ReactAgent, load_react
+from actors.agents.prompted import PromptedAgent, load_agent
 from actors.chat import Message
+from actors.config import AgentConfig
 from actors.trajectory import GivenHint
 from distill.pocket.advice import common_words, draw_advice, phrase
 from distill.pocket.demonstrator import Demonstration, demonstrate, rough_step_limit
@@ -49,7 +50,7 @@ class HouseholdLessons:
     vocabulary: Vocabulary = HOUSEHOLDS
 
     def __init__(self, mix: MixConfig | None = None):
-        self.agent: ReactAgent = load_react("alfworld", "brief")
+        self.agent: PromptedAgent = load_agent(AgentConfig(prompt="brief"), "alfworld")
         self.mix = mix
 
     def texts(self, rng: random.Random) -> list[str]:

@@ -3,7 +3,7 @@
 import random
 from typing import Protocol
 
-from actors.agents.react import ReactAgent
+from actors.agents.prompted import PromptedAgent
 from distill.pocket.episodes import Episode
 from distill.pocket.vocabulary import Vocabulary
 
@@ -12,7 +12,7 @@ class Lessons(Protocol):
     """One environment's demonstrations and words. It is pickled into the process that writes shards."""
 
     vocabulary: Vocabulary
-    agent: ReactAgent
+    agent: PromptedAgent
     """Whose format the model speaks."""
 
     def texts(self, rng: random.Random) -> list[str]:

@@ -54,6 +54,12 @@ def generate(settings: HouseholdsConfig, folder: Path) -> None:
     generate_splits(folder, **settings.model_dump(exclude={"make"}))
 
 
+def walkthrough(config: AlfworldConfig, task: Task) -> tuple[str, ...] | None:
+    """The game's own, as its file tells it, in the words of today."""
+    commands = open_index(config.games, skip_bad=config.skip_bad).row(task.id).walkthrough
+    return tuple(understand_put(command) or command for command in commands) or None
+
+
 def understand_put(action: str) -> str | None:
     """`put X in/on Y` said in the words of today, or None where `action` is something else."""
     found = _PUT.fullmatch(action.strip())

@@ -61,6 +61,14 @@ def generate(settings: ShopConfig, folder: Path) -> None:
     generate_splits(folder, **settings.model_dump(exclude={"make"}))
 
 
+def walkthrough(config: WebshopConfig, task: Task) -> tuple[str, ...] | None:
+    from envs.webshop.walkthrough import walkthrough
+
+    goals = open_catalogue(config.catalogue).goals(config.goals)
+    place = goals.place(task.id)
+    return None if place is None else walkthrough(WebshopEnv(config), task, goals[place])
+
+
 @lru_cache(maxsize=4)
 def _tasks(folder: str, _sha256: str, kind: str) -> list[Task]:
     goals = open_catalogue(folder).goals(kind)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from actors.agents import make_agent
 from actors.config import AgentConfig, BudgetConfig, EngineConfig, SamplingConfig
 from actors.episode import EpisodeSpec
 from actors.mailbox import Mailbox
@@ -16,7 +17,7 @@ from envs.registry import list_tasks
 ENV = ScriptedConfig(num_tasks=3)
 PLAY = PlayConfig(
     env=ENV,
-    agent=AgentConfig(prompt="brief"),
+    agent=make_agent(AgentConfig(prompt="brief"), "scripted"),
     model=EngineConfig(model="m"),
     budget=BudgetConfig(max_turns=4),
     sampling=SamplingConfig(),

@@ -93,6 +93,10 @@ async def test_seeds_differ_by_turn_and_replay_by_task():
         (("look",), BudgetConfig(max_repeats=4), EndReason.REPETITION, 4),
         (("look", "go to attic"), BudgetConfig(max_prompt_tokens=12), EndReason.TOKEN_LIMIT, 2),
         (("look", PromptTooLongError("2000 tokens")), BudgetConfig(), EndReason.TOKEN_LIMIT, 1),
+        (("fly", "look", "fly", "think: hm", "", "jump"), BudgetConfig(max_invalid=3), EndReason.REFUSALS, 6),
+        (("fly", "jump"), BudgetConfig(max_invalid=1), EndReason.REFUSALS, 1),
+        (("fly",), BudgetConfig(max_repeats=3, max_invalid=3), EndReason.REPETITION, 3),
+        (("fly", "jump", "run", "hop"), BudgetConfig(max_turns=4), EndReason.STEP_LIMIT, 4),
     ],
 )
 async def test_budgets_end_an_episode(lines, budget, end, num_turns):

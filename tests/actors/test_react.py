@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.agents import make_agent
-from actors.agents.react import NO_REPLY_ANSWER
 from actors.chat import Message
 from actors.config import AgentConfig
 from actors.trajectory import GivenHint, Turn
@@ -85,7 +84,7 @@ def test_an_empty_reply_says_what_is_expected(agent, reply):
     parsed = agent.parse(reply)
     assert parsed.action is None
     assert parsed.fields == ()
-    assert parsed.answer == NO_REPLY_ANSWER
+    assert parsed.answer.startswith("Your reply was empty; answer with one line, either `think: ...`")
 
 
 @given(st.text())
@@ -132,5 +131,5 @@ def test_the_full_prompt_names_every_command():
 
 
 def test_an_unknown_environment_is_named():
-    with pytest.raises(ValueError, match=r"no ReAct prompt for chess\.full; known: alfworld\.brief"):
+    with pytest.raises(ValueError, match=r"no react prompt for chess\.full; known: alfworld\.brief"):
         make_agent(AgentConfig(), "chess")

@@ -21,8 +21,8 @@ HINTS = tuple(
 BUDGET = BudgetConfig(max_steps=24)
 
 
-async def play(task, *, skill, hints=(), seed=0):
-    agent = make_agent(AgentConfig(prompt="brief"), "scripted")
+async def play(task, *, skill, hints=(), seed=0, **agent):
+    agent = make_agent(AgentConfig(**{"prompt": "brief", **agent}), "scripted")
     spec = EpisodeSpec(task=task, role="base", arm="base", seed=seed, hints=hints)
     model = ScriptedModel(ScriptedModelConfig(skill=skill))
     return await run_episode(open_env(ENV), agent, model, spec, BUDGET, Sampling(), "scripted")
@@ -40,6 +40,26 @@ async def test_hints_win_where_no_skill_fails():
     with_hints = [await play(task, skill=0.0, hints=HINTS) for task in tasks]
     assert sum(t.success for t in without) < len(tasks) / 2
     assert all(t.success for t in with_hints)
+
+
+@pytest.mark.parametrize("prompt", ["brief", "full"])
+@pytest.mark.parametrize("layout", ["chat", "transcript"])
+@pytest.mark.parametrize("name", ["react", "act", "stateact"])
+async def test_every_agent_plays_the_same_episode(name, layout, prompt):
+    for task in list_tasks(ENV)[:6]:
+        plain = await play(task, skill=0.5, seed=1)
+        other = await play(task, skill=0.5, seed=1, name=name, layout=layout, prompt=prompt)
+        assert [t.action for t in other.turns] == [t.action for t in plain.turns]
+        assert other.success == plain.success
+
+
+@pytest.mark.parametrize("layout", ["chat", "transcript"])
+async def test_a_hint_that_comes_late_is_heard(layout):
+    task = next(task for task in list_tasks(ENV) if task.kind == "wash")
+    late = tuple(replace(hint, turn=1) for hint in HINTS)
+    assert (await play(task, skill=0.0, hints=late, layout=layout)).success
+    never = tuple(replace(hint, turn=None) for hint in HINTS)
+    assert not (await play(task, skill=0.0, hints=never, layout=layout)).success
 
 
 async def test_equal_seeds_play_equal_episodes_and_others_differ():

@@ -21,7 +21,7 @@ from distill.dataset import DatasetError, RowMaker, build_dataset
 from distill.dataset_card import CardError, seal_of, verify_card
 from distill.strip import RowFilter
 from train.schema import SFT_SCHEMA, TOKENS_SCHEMA
-from train.tokenize import IGNORED, prove_mask
+from train.tokenize import IGNORED, prove_mask, prove_play
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
 
@@ -64,7 +64,8 @@ def row_of(tokenizer):
             max_length=max_length,
             filters=filters,
         )
-        return make_row(to_row(trajectory), tokenizer)
+        (row,) = make_row(to_row(trajectory), tokenizer)
+        return row
 
     return make
 
@@ -162,21 +163,16 @@ def build_here(tiny_model, tmp_path, monkeypatch):  # noqa: F811
     """`build_dataset` with its rows made in this process."""
 
     def stream(files, make, model_path):
-        made = [
-            make(row, dataset._tokenizer(model_path))
-            for file in files
-            for row in pq.read_table(file).to_pylist()
-        ]
-        yield dataset._table(
-            sorted(made, key=lambda row: (row["task_id"], row["seed"], row["trajectory_id"])), dataset._DONE
-        )
+        tokenizer = dataset._tokenizer(model_path)
+        rows = dataset_stream.read_rows(files, dataset_stream.ordered_places(files), TRAJECTORY_SCHEMA.names)
+        yield dataset._table([done for row in rows for done in make(row, tokenizer)], dataset._DONE)
 
     monkeypatch.setattr(dataset, "_stream", stream)
 
-    def run(trajectories, out="out", **options):
+    def run(trajectories, out="out", agent=AgentConfig(), **options):
         summary = build_dataset(
             [write(tmp_path / f"in-{out}", trajectories)],
-            agent=AgentConfig(),
+            agent=agent,
             env_name="alfworld",
             model_path=str(tiny_model),
             arm="distill",
@@ -203,6 +199,47 @@ def test_a_leak_is_rewritten_where_the_action_stays_and_left_out_where_not(build
     assert dropped.num_rows == 6
     with pytest.raises(LeakError, match="turn 1 still says"):
         build_here(mixed, out="failed")
+
+
+def test_an_episode_in_one_message_becomes_a_row_for_every_reply(build_here, teacher, tokenizer):
+    """No prompt of such an episode is the beginning of the next, since the template closes each; so every reply has a row of its own."""
+    agent = make_agent(AgentConfig(layout="transcript"), "alfworld")
+    summary, out = build_here([*teacher, teacher[0]], agent=AgentConfig(layout="transcript"))
+    won = [t for t in teacher if t.success]
+    assert (summary.num_episodes, summary.num_taken, summary.num_rows) == (12, 8, 8 * len(won[0].turns))
+    rows = pq.read_table(out / "rows.parquet").to_pylist()
+    tokens = pq.read_table(out / "tokens.parquet").to_pylist()
+    for trajectory in won:
+        parts = [i for i, row in enumerate(rows) if row["trajectory_id"] == trajectory.id]
+        assert len(parts) == len(trajectory.turns)
+        for n, (part, turn) in enumerate(zip(parts, trajectory.turns, strict=True)):
+            (asked,) = agent.render(trajectory.task, trajectory.opening, trajectory.turns[:n], ())
+            assert [(m["role"], m["content"]) for m in rows[part]["messages"]] == [
+                ("user", asked.content),
+                ("assistant", turn.reply),
+            ]
+            assert HINT.text not in asked.content
+            assert prove_mask(tokens[part], tokenizer) == (turn.reply,)
+            prove_play(tokens[part]["input_ids"], tokens[part]["labels"], rows[part]["messages"], tokenizer)
+    card = verify_card(out)
+    assert (card["rows"], card["episodes_taken"]) == (summary.num_rows, 8)
+    assert "one row for every reply of 8" in (out / "card.md").read_text()
+    assert card["masks"]["loss_by_role"] == {"assistant": 1.0}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_leak_in_one_reply_keeps_all_rows_of_its_episode_out(build_here, teacher, number):
+    """The reply stands in the prompts of those after it, where it is no less a leak for having been read before."""
+    turns = list(teacher[0].turns)
+    turns.insert(number, LEAK)
+    agent = AgentConfig(layout="transcript")
+    leaking = [replace(teacher[0], turns=tuple(turns)), *teacher[1:]]
+    dropped, out = build_here(leaking, agent=agent, on_leak="drop")
+    assert dropped.num_taken == 7
+    assert teacher[0].id not in pq.read_table(out / "rows.parquet")["trajectory_id"].to_pylist()
+    cleaned, out = build_here(leaking, agent=agent, out="cleaned", on_leak="rewrite")
+    assert cleaned.num_taken == 8
+    assert LEAK.reply not in str(pq.read_table(out / "rows.parquet").to_pylist())
 
 
 def test_the_card_is_sealed_and_every_change_breaks_the_seal(build_here, teacher):

@@ -105,7 +105,7 @@ def test_paper_mistake_7_a_row_is_the_prompt_of_play_uncut_and_only_replies_carr
     agent = make_agent(AgentConfig(prompt="brief"), "alfworld")
     tokenizer = load_tokenizer(str(resolve_model("pocket")))
     episode = trajectory_of(panel_of(1).tasks[0], arm="teacher")
-    row = strip(episode, agent)
+    (row,) = strip(episode, agent)
     tokens = to_tokens_row(row, tokenizer)
     asked = agent.render(episode.task, episode.opening, episode.turns[:-1], ())
     prompt = tokenizer.apply_chat_template(

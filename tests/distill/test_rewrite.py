@@ -75,3 +75,22 @@ def test_an_action_is_never_rewritten(agent, played):
 
 def test_what_does_not_leak_is_left_alone(agent, played):
     assert rewrite(played, AUDITOR, agent) is played
+
+
+def test_a_state_loses_its_thought_and_keeps_what_it_says_of_the_world(played):
+    agent = make_agent(AgentConfig(name="stateact"), "alfworld")
+    state = "goal: heat an apple\nlocations visited: fridge 1\ncurrent location: fridge 1\ncurrent inventory: None"
+    turns = [
+        Turn(
+            reply=f"{state}\n{thought}action: open fridge 1",
+            action="open fridge 1",
+            observation="You open it.",
+        )
+        for thought in (f"thought: It is closed. {TOLD}\n", f"thought: {TOLD}\n", "")
+    ]
+    cleaned = rewrite(replace(played, turns=tuple(turns)), AUDITOR, agent)
+    assert replies(cleaned) == [
+        f"{state}\nthought: It is closed.\naction: open fridge 1",
+        *[f"{state}\naction: open fridge 1"] * 2,
+    ]
+    assert dict(cleaned.turns[0].fields)["thought"] == "It is closed."

@@ -19,7 +19,7 @@ def taught(trajectory_of, panel_of):
 
 
 def test_a_row_is_the_hint_free_render_up_to_the_last_reply(agent, taught):
-    row = strip(taught, agent)
+    (row,) = strip(taught, agent)
     for n, turn in enumerate(taught.turns):
         # The prompt of every turn at evaluation, and what was answered to it.
         asked = agent.render(taught.task, taught.opening, taught.turns[:n], ())
@@ -33,7 +33,7 @@ def test_a_row_is_the_hint_free_render_up_to_the_last_reply(agent, taught):
 def test_no_word_of_the_hint_block_is_left(agent, taught):
     hinted = agent.render(taught.task, taught.opening, taught.turns, taught.hints)
     assert taught.hints[0].text in hinted[0].content
-    text = "\n".join(m["content"] for m in strip(taught, agent)["messages"])
+    text = "\n".join(m["content"] for m in strip(taught, agent)[0]["messages"])
     for line in hint_block_lines(taught, agent):
         assert line not in text
     assert len(hint_block_lines(taught, agent)) == 2

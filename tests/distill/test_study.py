@@ -56,6 +56,12 @@ def test_only_what_a_setting_decides_gets_a_new_key():
     assert changed(before, keys(study(tasks={"train": 21, "test": 10}))) == set(before)
 
 
+def test_a_limit_that_is_not_set_leaves_the_keys_of_recorded_studies_alone():
+    """Taken from before there was one."""
+    assert keys(study())["eval-base-s0"] == "132edeb7b12b0afd"
+    assert changed(keys(study()), keys(study(budget={"max_invalid": 3})))
+
+
 def test_a_wider_study_shares_the_stages_of_a_narrower_one():
     narrow, wide = keys(study(arms=["base", "teacher"])), keys(study(seeds=[0, 1, 2]))
     assert narrow.items() <= wide.items()

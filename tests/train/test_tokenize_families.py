@@ -69,17 +69,25 @@ def test_the_trained_tokens_are_the_prompt_and_the_reply_that_the_engine_sees(fa
         assert labels[len(prompt) - 1] == IGNORED
 
 
-def test_a_played_episode_trains_on_what_was_played(family):
+STATE = "goal: g\nlocations visited: None\ncurrent location: hall\ncurrent inventory: None\naction: "
+
+
+@pytest.mark.parametrize("layout", ["chat", "transcript"])
+@pytest.mark.parametrize("kind", ["react", "stateact"])
+def test_a_played_episode_trains_on_what_was_played(family, kind, layout):
     """Every prompt that the model was given in an episode, to the token, and what it answered."""
     name, tokenizer = family
     codec = ChatCodec(tokenizer)
-    agent = make_agent(AgentConfig(), "scripted")
+    agent = make_agent(AgentConfig(name=kind, layout=layout), "scripted")
     env = open_env(ScriptedConfig())
     task = list_tasks(ScriptedConfig(), "train")[0]
     given: list[tuple[list[int], str]] = []
+    said = ["think: I look about.", "look", "go north", "open chest"]
+    if kind == "stateact":
+        said = [STATE + text for text in said]
 
     async def model(messages, sampling: Sampling, *, session: str) -> Completion:
-        text = ["think: I look about.", "look", "go north", "open chest"][len(given) % 4]
+        text = said[len(given) % 4]
         given.append((codec.encode(messages), text))
         return Completion(
             text=text, prompt_tokens=1, cached_tokens=0, completion_tokens=1, finish_reason="stop"
@@ -88,11 +96,14 @@ def test_a_played_episode_trains_on_what_was_played(family):
     spec = EpisodeSpec(task=task, role="base", arm="base", seed=0)
     budget = BudgetConfig(max_steps=6, max_turns=8)
     played = asyncio.run(run_episode(env, agent, model, spec, budget, Sampling(), "m"))
-    row = strip(played, agent)
-    input_ids, labels = tokenize_row(row["messages"], tokenizer, row_id=name)
-    prove_play(input_ids, labels, row["messages"], tokenizer)
+    rows = strip(played, agent)
     assert len(given) == len(played.turns) > 3
-    for prompt, text in given:
+    assert len(rows) == (1 if layout == "chat" else len(given))
+    tokenized = [tokenize_row(row["messages"], tokenizer, row_id=name) for row in rows]
+    for row, (input_ids, labels) in zip(rows, tokenized, strict=True):
+        prove_play(input_ids, labels, row["messages"], tokenizer)
+    for number, (prompt, text) in enumerate(given):
+        input_ids, labels = tokenized[number if layout == "transcript" else 0]
         assert input_ids[: len(prompt)] == prompt
         reply = [label for label in labels[len(prompt) :] if label != IGNORED]
         assert tokenizer.decode(reply).lstrip().startswith(text + tokenizer.eos_token)

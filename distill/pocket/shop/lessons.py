@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from actors.agents.react import ReactAgent, load_react
+from actors.agents.prompted import PromptedAgent, load_agent
 from actors.chat import Message
+from actors.config import AgentConfig
 from actors.trajectory import GivenHint
 from distill.pocket.demonstrator import Demonstration
 from distill.pocket.episodes import Episode
@@ -53,7 +54,7 @@ class ShopLessons:
 
     def __init__(self, folder: Path, *, shops: int = SHOPS):
         self.folder, self.shops = folder, shops
-        self.agent: ReactAgent = load_react("webshop", "brief")
+        self.agent: PromptedAgent = load_agent(AgentConfig(prompt="brief"), "webshop")
 
     def prepare(self) -> None:
         """Make the shops that are not there yet."""
@@ -95,7 +96,7 @@ _NO_TASK = Task(env="webshop", split="train", id="", kind="", goal="")
 """ReAct's prompt says nothing of a task that its opening does not."""
 
 
-def _render(agent: ReactAgent, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:
+def _render(agent: PromptedAgent, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:
     given = [GivenHint(id=str(n), text=text) for n, text in enumerate(hints)]
     return agent.render(_NO_TASK, shown.opening, shown.turns, given)[:-1]
 
@@ -146,4 +147,4 @@ ARMS: Mapping[str, Advise] = {
 
 
 def course() -> Course:
-    return Course(agent=load_react("webshop", "brief"), arms=ARMS, watched="click[")
+    return Course(agent=load_agent(AgentConfig(prompt="brief"), "webshop"), arms=ARMS, watched="click[")

@@ -1,0 +1,1 @@
+"""Examples for prompts, made by playing train tasks again."""
