@@ -17,7 +17,7 @@ from actors.trajectory import TRAJECTORY_SCHEMA, GivenHint, Trajectory, Turn, to
 from distill.cli import main
 from distill.config import StudyConfig
 from distill.examples.make import check_apart, make_examples, recorded_plans
-from distill.examples.of_study import examples_of_study
+from distill.examples.of_study import check_examples, examples_of_study
 from distill.settings import load_settings
 from distill.study import plan_stages
 from envs.config import AlfworldConfig, HouseholdsConfig, ScriptedConfig, ShopConfig, WebshopConfig
@@ -233,6 +233,15 @@ def test_a_study_refuses_examples_of_its_own_panel(tmp_path):
     write_examples([*made, replace(made[0], task=replace(test_task, split="train"))], tmp_path / "bad.jsonl")
     with pytest.raises(ExamplesError, match=f"shows the solution of {re.escape(test_task.key)}"):
         plan_stages(study(agent={"shots": 2, "examples": str(tmp_path / "bad.jsonl")}))
+
+
+def test_a_panel_that_exists_only_once_it_is_made_is_held_against_the_examples_too(tmp_path):
+    made = examples_of_study(study(), per_kind=3)
+    write_examples(made, tmp_path / "e.jsonl")
+    config = study(agent={"shots": 2, "examples": str(tmp_path / "e.jsonl")})
+    check_examples(config, make_panel("other", SCRIPTED, list_tasks(SCRIPTED, "test")))
+    with pytest.raises(ExamplesError, match="evaluation panel 'made'"):
+        check_examples(config, make_panel("made", SCRIPTED, [made[-1].task]))
 
 
 def plan_test_task():

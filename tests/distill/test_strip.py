@@ -1,5 +1,7 @@
 """A stripped row is what the student is asked at evaluation, word for word."""
 
+from dataclasses import replace
+
 import pytest
 
 from actors.agents import make_agent
@@ -37,6 +39,16 @@ def test_no_word_of_the_hint_block_is_left(agent, taught):
     for line in hint_block_lines(taught, agent):
         assert line not in text
     assert len(hint_block_lines(taught, agent)) == 2
+
+
+def test_a_hint_that_came_late_or_never_is_looked_for_as_well(agent, taught):
+    for when in (0, 2, None):
+        hints = tuple(replace(hint, turn=when) for hint in taught.hints)
+        assert hint_block_lines(replace(taught, hints=hints), agent) == hint_block_lines(taught, agent)
+    late = replace(taught, hints=tuple(replace(hint, turn=2) for hint in taught.hints))
+    assert strip(late, agent) == strip(taught, agent)
+    kept = strip(late, agent, keep_hints=True)[0]["messages"]
+    assert [i for i, m in enumerate(kept) if taught.hints[0].text in m["content"]] == [5]
 
 
 def test_what_is_left_out_has_a_reason(trajectory_of, panel_of, taught):
