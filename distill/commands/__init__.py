@@ -13,6 +13,7 @@ VERBS = (
     "power",
     "report",
     "attribute",
+    "replay",
     "hints",
     "examples",
     "config",

@@ -1,0 +1,204 @@
+"""`offbook replay`: recorded episodes played again, as they were or with one change."""
+
+import argparse
+import json
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.commands import EXIT_NEGATIVE, EXIT_OK
+from distill.commands.shared import Verbs, add_json, add_verb
+
+if TYPE_CHECKING:
+    from actors.trajectory import Trajectory
+    from distill.run_folder import Rollout, RunFolder
+
+_SHOWN = 20
+
+
+def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
+    parser = add_verb(
+        verbs,
+        "replay",
+        run,
+        common,
+        text="play recorded episodes again without the model, or on from a turn with one change",
+    )
+    parser.add_argument("run_dir", metavar="RUN", type=Path, help="a study's folder, such as runs/demo")
+    parser.add_argument("episode", metavar="EPISODE_ID", nargs="?", help="an episode's id or its beginning")
+    which = parser.add_argument_group("which episodes")
+    which.add_argument("--all", action="store_true", help="every episode of the run, or of --arm")
+    which.add_argument("--task", metavar="KEY", help="a task's key or a part of it, instead of an id")
+    which.add_argument("--arm", metavar="ARM", help="with --task or --all")
+    which.add_argument(
+        "--seed", metavar="N", type=int, help="with --task; beside an id, the seed to play on under"
+    )
+    change = parser.add_argument_group("play on with a change")
+    change.add_argument(
+        "--from-turn",
+        "--from-step",
+        dest="from_turn",
+        metavar="T",
+        type=int,
+        help="replay turns 0 to T-1, as the printed episode numbers them, then let the model play on",
+    )
+    change.add_argument(
+        "--hint", metavar="TEXT", action="append", help="instead of the recorded hints; may be repeated"
+    )
+    change.add_argument("--no-hints", action="store_true", help="without the recorded hints")
+    change.add_argument("--k", metavar="N", type=int, help="retrieve N hints from the run's bank instead")
+    change.add_argument("--model", metavar="M", help="another model of the study's kind, without an adapter")
+    change.add_argument(
+        "--address", metavar="ADDRESS", help="a running Ray cluster, where the model needs engines"
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from distill.run_folder import find_by_id, find_by_task, open_run
+
+    _check(args)
+    opened = open_run(args.run_dir)
+    if args.all:
+        return _replay_all(opened, args)
+    if args.episode is not None:
+        rollout, trajectory = find_by_id(opened, args.episode)
+    else:
+        rollout, trajectory = find_by_task(opened, args.task, args.arm, args.seed)
+    if args.from_turn is None:
+        return _replay_one(opened, trajectory, args)
+    return _play_on(opened, rollout, trajectory, args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    named = [bool(args.all), args.episode is not None, args.task is not None]
+    if sum(named) != 1:
+        raise ValueError("name one episode by its id or by --task, or all of them by --all")
+    changes = [
+        name for name in ("hint", "no_hints", "k", "model") if getattr(args, name) not in (None, False)
+    ]
+    if args.episode is not None and args.seed is not None:
+        changes.append("seed")
+    if args.from_turn is None and changes:
+        raise ValueError(
+            f"--{changes[0].replace('_', '-')} changes what follows a turn; say which with --from-turn T"
+        )
+    if args.from_turn is not None and args.all:
+        raise ValueError("--from-turn plays on from one episode; name it by its id or by --task")
+    if len({"hint", "no_hints", "k"} & set(changes)) > 1:
+        raise ValueError("--hint, --no-hints and --k say different things about the hints; give one of them")
+
+
+def _replay_one(opened: "RunFolder", trajectory: "Trajectory", args: argparse.Namespace) -> int:
+    from distill.commands.terminal import console
+    from distill.episode_text import show_episode
+    from distill.replay import replay
+    from envs.registry import open_env
+
+    env = open_env(opened.env)
+    try:
+        found = replay(env, trajectory)
+    finally:
+        env.close()
+    if args.json:
+        print(json.dumps(asdict(found) | {"exact": found.is_exact}, indent=1, ensure_ascii=False))
+        return EXIT_OK if found.is_exact else EXIT_NEGATIVE
+    out = console()
+    show_episode(out, trajectory)
+    if found.is_lost:
+        out.print("\nnothing to replay: the machinery lost the episode", style="bold red")
+    elif found.difference:
+        out.print(f"\nafter {found.num_steps} steps as recorded, {found.difference}", style="bold red")
+    else:
+        out.print(f"\nreplayed exactly: {found.num_steps} steps", style="bold green")
+    return EXIT_OK if found.is_exact else EXIT_NEGATIVE
+
+
+def _replay_all(opened: "RunFolder", args: argparse.Namespace) -> int:
+    from distill.commands.terminal import console, table
+    from distill.replay import replay_all
+    from distill.run_folder import RunError
+    from envs.registry import open_env
+
+    rollouts = [r for r in opened.rollouts if args.arm in (None, r.arm)]
+    if not rollouts:
+        arms = ", ".join(dict.fromkeys(r.arm for r in opened.rollouts)) or "none"
+        raise RunError(f"{opened.path} has no finished episodes of arm {args.arm!r}; it has {arms}")
+    env, began = open_env(opened.env), time.monotonic()
+    stages: dict[str, Counter[str]] = {}
+    differences: list[dict[str, Any]] = []
+    try:
+        for rollout in rollouts:
+            counts = stages.setdefault(rollout.stage, Counter())
+            for found in replay_all(env, rollout.trajectories()):
+                counts["episodes"] += 1
+                counts["exact"] += found.is_exact
+                counts["lost"] += found.is_lost
+                counts["steps"] += found.num_steps
+                if found.difference:
+                    differences.append({"stage": rollout.stage} | asdict(found))
+    finally:
+        env.close()
+    whole = sum(stages.values(), Counter())
+    seconds = time.monotonic() - began
+    played = whole["episodes"] - whole["lost"]
+    if args.json:
+        document = {
+            **{name: whole[name] for name in ("episodes", "exact", "lost", "steps")},
+            "exact_rate": whole["exact"] / played if played else None,
+            "seconds": round(seconds, 3),
+            "stages": {name: dict(counts) for name, counts in stages.items()},
+            "differences": differences,
+        }
+        print(json.dumps(document, indent=1, ensure_ascii=False))
+        return EXIT_NEGATIVE if differences else EXIT_OK
+    out = console()
+    names = ("episodes", "exact", "lost", "steps")
+    rows = [[(stage, ""), *((str(counts[n]), "") for n in names)] for stage, counts in stages.items()]
+    out.print(table(("stage", *names), rows))
+    for one in differences[:_SHOWN]:
+        found = one["difference"]
+        place = "" if found["turn"] is None else f" turn {found['turn']}"
+        out.print(
+            f"{one['id']} {one['task']}{place}: {found['what']} recorded {found['recorded']}, now {found['found']}",
+            style="red",
+        )
+    out.print(
+        f"{whole['exact']} of {played} episodes replayed exactly, {whole['steps']} steps in {seconds:.1f} s"
+        + (f"; {whole['lost']} were lost by the machinery and hold nothing" if whole["lost"] else "")
+    )
+    return EXIT_NEGATIVE if differences else EXIT_OK
+
+
+def _play_on(
+    opened: "RunFolder", rollout: "Rollout", trajectory: "Trajectory", args: argparse.Namespace
+) -> int:
+    from actors.store import to_line
+    from distill.commands.terminal import console
+    from distill.episode_text import show_head, show_side_by_side
+    from distill.replay_change import Change, play_on
+
+    change = Change(
+        from_turn=args.from_turn,
+        hints=() if args.no_hints else None if args.hint is None else tuple(args.hint),
+        k=args.k,
+        model=args.model,
+        seed=args.seed if args.episode is not None else None,
+    )
+    folder, other = play_on(opened, rollout, trajectory, change, address=args.address)
+    if args.json:
+        lineage = json.loads((folder / "lineage.json").read_text(encoding="utf-8"))
+        print(
+            json.dumps(
+                {"lineage": lineage, "episode": json.loads(to_line(other))}, indent=1, ensure_ascii=False
+            )
+        )
+        return EXIT_OK
+    out = console()
+    show_head(out, trajectory)
+    out.print(f"changed from turn {change.from_turn} on: {change.in_words}\n", style="bold")
+    show_side_by_side(out, trajectory, other, change.from_turn)
+    out.print(f"\n{folder}")
+    return EXIT_OK
