@@ -14,6 +14,7 @@ VERBS = (
     "report",
     "attribute",
     "replay",
+    "failures",
     "hints",
     "examples",
     "config",
