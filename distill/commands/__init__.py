@@ -15,6 +15,7 @@ VERBS = (
     "attribute",
     "replay",
     "failures",
+    "internalise",
     "hints",
     "examples",
     "config",
