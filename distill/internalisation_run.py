@@ -40,8 +40,7 @@ def measure(
     `play`: let students play with hints where the study has no such arm; `score`: run the model over the teacher's replies.
     """
     chosen = _students(run.config, students)
-    if run.config.arm_config(teacher) is None or teacher not in run.config.arms:
-        raise RunError(f"arm {teacher!r} of {run.path} is given no hints; name one that is with --teacher")
+    _check_teacher(run.config, teacher)
     meter = _Meter(run, teacher)
     document: dict[str, Any] = {
         "study": run.config.name,
@@ -226,6 +225,15 @@ def _students(config: StudyConfig, asked: Sequence[str]) -> tuple[str, ...]:
     if not config.students:
         raise RunError(f"{config.name} trains no student, so nothing could be internalised")
     return tuple(asked) or config.students
+
+
+def _check_teacher(config: StudyConfig, teacher: str) -> None:
+    about = {name: config.arm_config(name) for name in config.arms}
+    teachers = [n for n, arm in about.items() if isinstance(arm, HintedArm) and arm.student is None]
+    if teacher not in teachers:
+        raise RunError(
+            f"arm {teacher!r} of {config.name} is not one that gives the model hints; it has {', '.join(teachers) or 'none'}"
+        )
 
 
 def _of_player(table: pa.Table, player: str) -> pa.Table:

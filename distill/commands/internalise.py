@@ -157,7 +157,7 @@ def _delta(gain: dict[str, Any] | None) -> str:
 
 
 def _p(gain: dict[str, Any] | None) -> str:
-    return "-" if gain is None else f"{gain['p_value']:.4f}"
+    return "-" if gain is None else f"{gain['p_value']:.2g}"
 
 
 def _nats(own: dict[str, Any], name: str, interval: str) -> str:

@@ -26,8 +26,8 @@ writer = { kind = "diagnostician" }
 """
 
 
-def finished_run(out: Path, study: str = SCRIPTED, *, models=None) -> Path:
-    """The run's folder. `models` replaces the configured model."""
+def finished_run(out: Path, study: str = SCRIPTED, *, models=None, stages=None, together=None) -> Path:
+    """The run's folder. `models` replaces the configured model, `stages` and `together` the code of kinds of stages."""
     config = StudyConfig.model_validate(tomllib.loads(study))
     plan, store = plan_stages(config), StageStore(out / "store")
     with pytest.MonkeyPatch.context() as patch:
@@ -35,6 +35,7 @@ def finished_run(out: Path, study: str = SCRIPTED, *, models=None) -> Path:
             "distill.runners.rollout",
             lambda specs, settings, folder, fleet: rollout_local(specs, settings, folder, models=models),
         )
-        run_stages(plan.stages, store, StudyRunners(config, store, FleetHolder()).runners)
+        own = StudyRunners(config, store, FleetHolder())
+        run_stages(plan.stages, store, {**own.runners, **(stages or {})}, together)
     _write_run(out / config.name, config, plan, store)
     return out / config.name

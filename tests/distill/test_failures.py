@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
 
-from finished_runs import finished_run
+from finished_runs import SCRIPTED, finished_run
 
 from actors.trajectory import EndReason, Turn
 from distill import cli
@@ -134,30 +134,31 @@ def test_flow_adds_up_and_says_where_new_failures_come_from(lost, trajectory_of,
 
 
 def test_the_command_counts_what_the_records_hold(tmp_path, capsys):
-    run = finished_run(tmp_path)
+    arms = ("base", "teacher", "teacher_random")
+    run = finished_run(tmp_path, SCRIPTED.replace('["base", "teacher"]', json.dumps(arms)))
     assert cli.main(["failures", str(run), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    records = {
-        arm: [t for r in open_run(run).evaluations(arm) for t in r.trajectories()]
-        for arm in ("base", "teacher")
-    }
+    records = {arm: [t for r in open_run(run).evaluations(arm) for t in r.trajectories()] for arm in arms}
+    classes = {arm["arm"]: arm["classes"] for arm in told["arms"]}
     for arm in told["arms"]:
         own = records[arm["arm"]]
         assert (arm["episodes"], arm["lost"]) == (len(own), sum(not t.success for t in own))
         assert sum(arm["classes"].values()) == arm["lost"]
     # Every trap of the scripted house is one of base's reasons, and the teacher's hints mend it.
-    base = told["arms"][0]["classes"]
-    assert set(base) <= {"open_chests", "wash_first", "second_one", "step_limit"} and len(base) >= 3
-    (moved,) = told["flows"]
-    for row in moved["classes"]:
-        assert row["base"] == row["mended"] + row["kept"] + row["became_another"] == base.get(row["class"], 0)
-        assert row["arm"] == told["arms"][1]["classes"].get(row["class"], 0)
-    won = {t.task.key + str(t.seed) for t in records["teacher"] if t.success}
-    assert (
-        moved["mended"] == sum(t.task.key + str(t.seed) in won for t in records["base"] if not t.success) > 0
-    )
-    assert cli.main(["failures", str(run)]) == 0
+    assert set(classes["base"]) <= {"open_chests", "wash_first", "second_one", "step_limit"}
+    assert len(classes["base"]) >= 3 and classes["teacher"] == {} and classes["teacher_random"]
+    won = {arm: {(t.task.key, t.seed) for t in own if t.success} for arm, own in records.items()}
+    for moved in told["flows"]:
+        for row in moved["classes"]:
+            before, here = (classes[arm].get(row["class"], 0) for arm in ("base", moved["arm"]))
+            assert row["base"] == row["mended"] + row["kept"] + row["became_another"] == before
+            assert row["arm"] == row["kept"] + row["new_from_won"] + row["new_from_another"] == here
+        assert moved["mended"] == len(won[moved["arm"]] - won["base"])
+        assert moved["broken"] == len(won["base"] - won[moved["arm"]])
+    assert told["flows"][0]["mended"] > 0
+    assert cli.main(["failures", str(run), "--arm", "teacher"]) == 0
     shown = capsys.readouterr().out
-    assert f"{moved['mended']} mended" in shown and MEANINGS["wash_first"] in shown
+    assert f"{told['flows'][0]['mended']} mended" in shown and MEANINGS["wash_first"] in shown
+    assert "base -> teacher," in shown and "base -> teacher_random," not in shown
     assert cli.main(["failures", str(run), "--arm", "nobody"]) == 2
     assert "it has base, teacher" in capsys.readouterr().err
