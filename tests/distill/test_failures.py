@@ -148,13 +148,7 @@ def test_the_command_counts_what_the_records_hold(tmp_path, capsys):
     assert set(classes["base"]) <= {"open_chests", "wash_first", "second_one", "step_limit"}
     assert len(classes["base"]) >= 3 and classes["teacher"] == {} and classes["teacher_random"]
     won = {arm: {(t.task.key, t.seed) for t in own if t.success} for arm, own in records.items()}
-    for moved in told["flows"]:
-        for row in moved["classes"]:
-            before, here = (classes[arm].get(row["class"], 0) for arm in ("base", moved["arm"]))
-            assert row["base"] == row["mended"] + row["kept"] + row["became_another"] == before
-            assert row["arm"] == row["kept"] + row["new_from_won"] + row["new_from_another"] == here
-        assert moved["mended"] == len(won[moved["arm"]] - won["base"])
-        assert moved["broken"] == len(won["base"] - won[moved["arm"]])
+    _check_flows(told, classes, won)
     assert told["flows"][0]["mended"] > 0
     assert cli.main(["failures", str(run), "--arm", "teacher"]) == 0
     shown = capsys.readouterr().out
@@ -162,3 +156,36 @@ def test_the_command_counts_what_the_records_hold(tmp_path, capsys):
     assert "base -> teacher," in shown and "base -> teacher_random," not in shown
     assert cli.main(["failures", str(run), "--arm", "nobody"]) == 2
     assert "it has base, teacher" in capsys.readouterr().err
+
+
+def test_what_an_arm_breaks_is_new_in_it(tmp_path, capsys):
+    run = finished_run(tmp_path)
+    # The teacher's episodes under base's name and the reverse: an arm that breaks what it touches.
+    text = (run / "run.json").read_text()
+    for one, other in (("base", "?"), ("teacher", "base"), ("?", "teacher")):
+        text = text.replace(f'"eval-{one}-s', f'"eval-{other}-s')
+    (run / "run.json").write_text(text)
+    assert cli.main(["failures", str(run), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    classes = {arm["arm"]: arm["classes"] for arm in told["arms"]}
+    won = {
+        arm: {
+            (t.task.key, t.seed)
+            for r in open_run(run).evaluations(arm)
+            for t in r.trajectories()
+            if t.success
+        }
+        for arm in classes
+    }
+    _check_flows(told, classes, won)
+    assert told["flows"][0]["broken"] == sum(classes["teacher"].values()) > 0
+
+
+def _check_flows(told, classes, won):
+    for moved in told["flows"]:
+        for row in moved["classes"]:
+            before, here = (classes[arm].get(row["class"], 0) for arm in ("base", moved["arm"]))
+            assert row["base"] == row["mended"] + row["kept"] + row["became_another"] == before
+            assert row["arm"] == row["kept"] + row["new_from_won"] + row["new_from_another"] == here
+        assert moved["mended"] == len(won[moved["arm"]] - won["base"])
+        assert moved["broken"] == len(won["base"] - won[moved["arm"]])
