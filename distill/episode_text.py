@@ -25,10 +25,14 @@ def show_head(out: Console, trajectory: Trajectory) -> None:
     _line(out, f"{trajectory.id}  {task.key}  ({task.kind}, {task.split})", "dim")
     _line(out, f"arm {trajectory.arm}, seed {trajectory.seed}, {trajectory.agent}, {player}", "dim")
     _line(out, f"goal: {task.goal}", "bold")
+    show_hints(out, trajectory)
+    out.print()
+
+
+def show_hints(out: Console, trajectory: Trajectory) -> None:
     for hint in trajectory.hints:
         shown = "never shown" if hint.turn is None else f"from turn {hint.turn}"
         _line(out, f"hint ({shown}): {hint.text}", "magenta")
-    out.print()
 
 
 def show_side_by_side(out: Console, original: Trajectory, other: Trajectory, from_turn: int) -> None:

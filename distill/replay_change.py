@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from actors.agents import make_agent
-from actors.config import EngineConfig, ModelConfig
+from actors.config import AgentConfig, EngineConfig, ModelConfig
 from actors.episode import EpisodeSpec, episode_id
 from actors.hint_timing import HintTiming
 from actors.job import RolloutSettings
 from actors.store import read_finished
 from actors.trajectory import EndReason, GivenHint, Trajectory
 from distill.atomic import write_atomically
+from distill.config import StudyConfig
 from distill.hints.bank import Bank
 from distill.hints.config import RetrieverConfig
 from distill.run_folder import Rollout, RunError, RunFolder
@@ -63,21 +64,16 @@ def play_on(
     model = config.model.model_copy(update={"model": change.model}) if change.model else config.model
     spec = _spec(run, rollout, parent, change)
     sampling = config.sampling.train if rollout.part == "train" else config.sampling.eval
+    agent = _agent(config, parent)
     settings = RolloutSettings(
         env=run.env,
-        agent=config.agent,
+        agent=agent,
         model=model,
         budget=config.budget,
         sampling=sampling,
         rollout=config.rollout.model_copy(update={"num_hosts": 1}),
     )
-    agent = make_agent(config.agent, config.env.name).name
-    if agent != parent.agent:
-        raise RunError(
-            f"episode {parent.id} was played by {parent.agent}, whose prompts this version no longer has (it has {agent}); "
-            "it can be replayed as it was, not played on"
-        )
-    folder = run.path / REPLAYS / episode_id(spec, agent, model.model)
+    folder = run.path / REPLAYS / episode_id(spec, parent.agent, model.model)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(
         folder / LINEAGE,
@@ -97,6 +93,19 @@ def _check(parent: Trajectory, change: Change) -> None:
         )
     if change.k is not None and change.k < 1:
         raise RunError(f"k = {change.k} asks for no hints; leave them out with --no-hints")
+
+
+def _agent(config: StudyConfig, parent: Trajectory) -> AgentConfig:
+    """The study's own, or the one whose failures its hints were taken from."""
+    known = {
+        make_agent(agent, config.env.name).name: agent for agent in (config.agent, config.hints_from) if agent
+    }
+    if parent.agent not in known:
+        raise RunError(
+            f"episode {parent.id} was played by {parent.agent}, whose prompts this version no longer has (it has "
+            f"{', '.join(known)}); it can be replayed as it was, not played on"
+        )
+    return known[parent.agent]
 
 
 def _spec(run: RunFolder, rollout: Rollout, parent: Trajectory, change: Change) -> EpisodeSpec:

@@ -177,7 +177,7 @@ def _play_on(
 ) -> int:
     from actors.store import to_line
     from distill.commands.terminal import console
-    from distill.episode_text import show_head, show_side_by_side
+    from distill.episode_text import show_head, show_hints, show_side_by_side
     from distill.replay_change import Change, play_on
 
     change = Change(
@@ -198,7 +198,9 @@ def _play_on(
         return EXIT_OK
     out = console()
     show_head(out, trajectory)
-    out.print(f"changed from turn {change.from_turn} on: {change.in_words}\n", style="bold")
+    out.print(f"changed from turn {change.from_turn} on: {change.in_words}", style="bold")
+    show_hints(out, other)
+    out.print()
     show_side_by_side(out, trajectory, other, change.from_turn)
     out.print(f"\n{folder}")
     return EXIT_OK

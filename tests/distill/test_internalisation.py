@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
 sys.path.insert(0, str(Path(__file__).parent))
 
-from finished_runs import finished_run
+from finished_runs import finished_run, without_engines
 from tiny_model import build_tiny_model
 
 from actors.agents import make_agent
@@ -28,7 +28,8 @@ from distill.episode_columns import read_episodes
 from distill.internalisation import Scores, by_hints_seen, gain, gain_apart, likelihoods
 from distill.pipeline import with_hinted_students
 from distill.run_folder import open_run
-from distill.runners import read_trajectories
+from distill.runners import FleetHolder, StudyRunners, read_trajectories
+from distill.stages import run_stages
 from distill.strip import strip, why_left_out
 from distill.study import plan_stages
 from train.schema import SFT_SCHEMA
@@ -102,8 +103,8 @@ def build(folder, *, hinted_arm=False):
         folder / "runs",
         study + (HINTED_ARM if hinted_arm else ""),
         models=OneModel(ScriptedModel(ScriptedModelConfig(skill=0.3))),
-        stages={"dataset": rows_stage},
-        together={"fit": lambda stages, store: fit_stages(stages, store, model)},
+        dataset=rows_stage,
+        fit=lambda stages, store: fit_stages(stages, store, model),
     )
 
 
@@ -304,18 +305,9 @@ def test_students_are_given_hints_where_the_study_has_no_such_arm(tmp_path, monk
     played = []
 
     def without_ray(self, config, stages):
-        from actors.rollout import rollout_local
-        from distill.runners import FleetHolder, StudyRunners
-        from distill.stages import run_stages
-
-        models = OneModel(ScriptedModel(ScriptedModelConfig(skill=0.3)))
-        monkeypatch.setattr(
-            "distill.runners.rollout",
-            lambda specs, settings, folder, fleet: (
-                played.extend(specs) or rollout_local(specs, settings, folder, models=models)
-            ),
-        )
-        run_stages(stages, self._store, StudyRunners(config, self._store, FleetHolder()).runners)
+        own = StudyRunners(config, self._store, FleetHolder())
+        with without_engines(OneModel(ScriptedModel(ScriptedModelConfig(skill=0.3))), played):
+            run_stages(stages, self._store, own.runners, own.together)
 
     monkeypatch.setattr("distill.pipeline._Workplace.run_stages", without_ray)
     told = document(run, "--no-scores", "--student", "distill", capsys=capsys)
