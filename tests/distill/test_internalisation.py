@@ -352,7 +352,15 @@ def test_arms_that_cannot_be_measured_are_refused(arguments, message, run, capsy
     assert message in capsys.readouterr().err
 
 
-def test_a_study_without_students_or_weights_says_so(tmp_path, capsys):
-    run = finished_run(tmp_path)
-    assert cli.main(["internalise", str(run)]) == 2
+def test_a_study_without_students_or_weights_says_so(tmp_path, run, capsys):
+    assert cli.main(["internalise", str(finished_run(tmp_path))]) == 2
     assert "trains no student" in capsys.readouterr().err
+    written = (run / "run.json").read_text()
+    document = json.loads(written)
+    document["config"]["model"] = {"kind": "scripted", "model": "served elsewhere"}
+    (run / "run.json").write_text(json.dumps(document))
+    try:
+        assert cli.main(["internalise", str(run), "--no-play"]) == 2
+    finally:
+        (run / "run.json").write_text(written)
+    assert "leave this meter out with --no-scores" in capsys.readouterr().err

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests are no package
+sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
+sys.path.insert(0, str(Path(__file__).parent))
 
 from finished_runs import finished_run
+from openai_server import Server
 
 from actors.chat import Completion
 from actors.player import OneModel
@@ -309,3 +311,37 @@ def test_a_turn_that_is_not_there_is_refused(lost, capsys):
     run, parent = lost
     assert cli.main(["replay", str(run), parent.id, "--from-turn", str(len(parent.turns))]) == 2
     assert f"has turns 0 to {len(parent.turns) - 1}" in capsys.readouterr().err
+
+
+def configured(run, **changes):
+    """The run with other settings than its episodes were played with."""
+    document = json.loads((run / "run.json").read_text())
+    document["config"] |= changes
+    (run / "run.json").write_text(json.dumps(document))
+
+
+def test_a_model_behind_an_endpoint_plays_on(lost, monkeypatch, capsys):
+    run, parent = lost
+    server = Server()
+    monkeypatch.setenv("OPENAI_API_KEY", "none-needed")  # pragma: allowlist secret
+    configured(run, model={"kind": "openai", "model": "m", "base_url": server.url})
+    try:
+        _, other = played_on(run, parent.id, "--from-turn", "3", "--model", "m2", capsys=capsys)
+    finally:
+        server.close()
+    assert [t.action for t in other.turns[:3]] == [t.action for t in parent.turns[:3]]
+    # It says "look" for ever, which the budget ends.
+    assert {t.action for t in other.turns[3:]} == {"look"} and other.end is EndReason.REPETITION
+    assert (other.model, other.turns[3].prompt_tokens) == ("m2", 11)
+    sent = server.requests[0][2]
+    assert sent["model"] == "m2" and sent["messages"][-1]["content"] == parent.turns[2].observation
+
+
+def test_an_episode_of_prompts_that_are_gone_is_replayed_but_not_played_on(lost, capsys):
+    run, parent = lost
+    configured(run, agent={"name": "react", "prompt": "full"})
+    assert cli.main(["replay", str(run), parent.id]) == 0
+    assert cli.main(["replay", str(run), parent.id, "--from-turn", "1"]) == 2
+    assert (
+        f"was played by {parent.agent}, whose prompts this version no longer has" in capsys.readouterr().err
+    )
