@@ -1,6 +1,6 @@
 """A recorded episode played again without its model: the same actions in the same world, held against the record step by step."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from actors.trajectory import EndReason, Trajectory, Turn
@@ -59,10 +59,6 @@ def replay(env: TextEnv, trajectory: Trajectory) -> Replay:
     return Replay(id=trajectory.id, task=trajectory.task.key, num_steps=num_steps, difference=difference)
 
 
-def replay_all(env: TextEnv, trajectories: Iterable[Trajectory]) -> Iterator[Replay]:
-    return (replay(env, trajectory) for trajectory in trajectories)
-
-
 def _differences(env: TextEnv, trajectory: Trajectory) -> Iterator[Difference | None]:
     """After every step None where it was as recorded, else what was not; at the end nothing or what differs there."""
     state = env.reset(trajectory.task, seed=trajectory.seed)
@@ -76,11 +72,11 @@ def _differences(env: TextEnv, trajectory: Trajectory) -> Iterator[Difference | 
             yield Difference(turn=index, what="end", recorded="going on", found="done before this turn")
             return
         before, state = state, env.step(turn.action)
-        yield compare(turn, before, state, index)
+        yield _compare(turn, before, state, index)
     yield from filter(None, [_at_the_end(trajectory, state)])
 
 
-def compare(turn: Turn, before: StepResult, after: StepResult, index: int) -> Difference | None:
+def _compare(turn: Turn, before: StepResult, after: StepResult, index: int) -> Difference | None:
     """The first thing that the world answers otherwise than it did in the recorded turn."""
     return _first(
         (

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import time
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,59 +115,40 @@ def _replay_one(opened: "RunFolder", trajectory: "Trajectory", args: argparse.Na
 
 
 def _replay_all(opened: "RunFolder", args: argparse.Namespace) -> int:
-    from distill.commands.terminal import console, table
-    from distill.replay import replay_all
-    from distill.run_folder import RunError
-    from envs.registry import open_env
+    from distill.replay_run import replay_run
 
-    rollouts = [r for r in opened.rollouts if args.arm in (None, r.arm)]
-    if not rollouts:
-        arms = ", ".join(dict.fromkeys(r.arm for r in opened.rollouts)) or "none"
-        raise RunError(f"{opened.path} has no finished episodes of arm {args.arm!r}; it has {arms}")
-    env, began = open_env(opened.env), time.monotonic()
-    stages: dict[str, Counter[str]] = {}
-    differences: list[dict[str, Any]] = []
-    try:
-        for rollout in rollouts:
-            counts = stages.setdefault(rollout.stage, Counter())
-            for found in replay_all(env, rollout.trajectories()):
-                counts["episodes"] += 1
-                counts["exact"] += found.is_exact
-                counts["lost"] += found.is_lost
-                counts["steps"] += found.num_steps
-                if found.difference:
-                    differences.append({"stage": rollout.stage} | asdict(found))
-    finally:
-        env.close()
-    whole = sum(stages.values(), Counter())
-    seconds = time.monotonic() - began
-    played = whole["episodes"] - whole["lost"]
+    document = replay_run(opened, args.arm)
     if args.json:
-        document = {
-            **{name: whole[name] for name in ("episodes", "exact", "lost", "steps")},
-            "exact_rate": whole["exact"] / played if played else None,
-            "seconds": round(seconds, 3),
-            "stages": {name: dict(counts) for name, counts in stages.items()},
-            "differences": differences,
-        }
         print(json.dumps(document, indent=1, ensure_ascii=False))
-        return EXIT_NEGATIVE if differences else EXIT_OK
+    else:
+        _print_all(document)
+    return EXIT_NEGATIVE if document["differences"] else EXIT_OK
+
+
+def _print_all(document: dict[str, Any]) -> None:
+    from distill.commands.terminal import console, table
+    from distill.printable import visible
+    from distill.replay_run import COUNTS
+
     out = console()
-    names = ("episodes", "exact", "lost", "steps")
-    rows = [[(stage, ""), *((str(counts[n]), "") for n in names)] for stage, counts in stages.items()]
-    out.print(table(("stage", *names), rows))
-    for one in differences[:_SHOWN]:
+    rows = [
+        [(stage, ""), *((str(counts[name]), "") for name in COUNTS)]
+        for stage, counts in document["stages"].items()
+    ]
+    out.print(table(("stage", *COUNTS), rows))
+    for one in document["differences"][:_SHOWN]:
         found = one["difference"]
         place = "" if found["turn"] is None else f" turn {found['turn']}"
-        out.print(
-            f"{one['id']} {one['task']}{place}: {found['what']} recorded {found['recorded']}, now {found['found']}",
-            style="red",
-        )
+        told = f"{found['what']} recorded {found['recorded']}, now {found['found']}"
+        out.print(visible(f"{one['id']} {one['task']}{place}: {told}"), style="red")
+    if (more := len(document["differences"]) - _SHOWN) > 0:
+        out.print(f"and {more} more, which --json lists", style="red")
+    lost = document["lost"]
     out.print(
-        f"{whole['exact']} of {played} episodes replayed exactly, {whole['steps']} steps in {seconds:.1f} s"
-        + (f"; {whole['lost']} were lost by the machinery and hold nothing" if whole["lost"] else "")
+        f"{document['exact']} of {document['episodes'] - lost} episodes replayed exactly, "
+        f"{document['steps']} steps in {document['seconds']:.1f} s"
+        + (f"; {lost} were lost by the machinery and hold nothing" if lost else "")
     )
-    return EXIT_NEGATIVE if differences else EXIT_OK
 
 
 def _play_on(
