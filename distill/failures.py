@@ -29,7 +29,7 @@ MEANINGS = {
     "wrong_option": "bought with an option of the task unchosen or chosen wrong",
     "wrong_price": "bought for more than the task allows",
     "wrong_attribute": "bought a product without an attribute of the task",
-    "refused": "at least half of the actions were refused",
+    "refused": "at least half of the actions were refused, or so many in a row that it ended",
     "repetition": "the same reply again and again ended it",
     "step_limit": "no rule explains it; the limit of steps or turns ended it",
     "token_limit": "no rule explains it; the prompt grew too long",
@@ -179,4 +179,6 @@ def _wrong_parts(trajectory: Trajectory) -> list[str]:
 
 def _mostly_refused(trajectory: Trajectory) -> bool:
     steps = [turn for turn in trajectory.turns if turn.action is not None]
+    if trajectory.end is EndReason.REFUSALS:
+        return True
     return bool(steps) and sum(not turn.valid for turn in steps) / len(steps) >= _MOSTLY

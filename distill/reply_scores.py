@@ -51,8 +51,9 @@ Tokens = tuple[list[int], list[int]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Episode:
     trajectory: Trajectory
-    bare: Tokens
-    hinted: Tokens
+    bare: list[Tokens]
+    """One row, or one for every reply where the agent's prompts are no turns of a chat."""
+    hinted: list[Tokens]
 
 
 def score_replies(run: RunFolder, teacher: str, students: Sequence[str], *, device: str = "auto") -> pa.Table:
@@ -114,17 +115,19 @@ def _score_seed(
     for name, adapter in owed.items():
         log.info("%s: scored on %d episodes of seed %d", name, len(episodes), seed)
         rows = [episode.hinted if name == TEACHER else episode.bare for episode in episodes]
-        scored = open_scorer().score(rows, adapter) if rows else []
+        flat = [row for own in rows for row in own]
+        scored = iter(open_scorer().score(flat, adapter) if flat else [])
+        by_episode = [[next(scored) for _ in own] for own in rows]
         records = [
             {
                 "player": name,
                 "trajectory_id": episode.trajectory.id,
                 "task": episode.trajectory.task.key,
                 "seed": seed,
-                "log_prob": row.log_prob,
-                "num_tokens": row.num_tokens,
+                "log_prob": sum(row.log_prob for row in own),
+                "num_tokens": sum(row.num_tokens for row in own),
             }
-            for episode, row in zip(episodes, scored, strict=True)
+            for episode, own in zip(episodes, by_episode, strict=True)
         ]
         with replacing(_file(folder, name, seed)) as draft:
             pq.write_table(pa.Table.from_pylist(records, schema=SCORES_SCHEMA), draft)
@@ -138,9 +141,9 @@ def _episodes(run: RunFolder, agent: Agent, rollout: Rollout) -> list[_Episode]:
 
     tokenizer = load_tokenizer(str(resolve_model(run.config.model.model)))
 
-    def tokens(trajectory: Trajectory, keep_hints: bool) -> Tokens:
-        row = to_tokens_row(strip(trajectory, agent, keep_hints=keep_hints), tokenizer)
-        return row["input_ids"], row["labels"]
+    def tokens(trajectory: Trajectory, keep_hints: bool) -> list[Tokens]:
+        rows = (to_tokens_row(row, tokenizer) for row in strip(trajectory, agent, keep_hints=keep_hints))
+        return [(row["input_ids"], row["labels"]) for row in rows]
 
     found = []
     for t in rollout.trajectories():

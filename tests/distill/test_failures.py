@@ -70,6 +70,7 @@ def test_the_wrong_object_outranks_the_limit_that_ended_it(lost):
         (EndReason.STEP_LIMIT, "step_limit"),
         (EndReason.TOKEN_LIMIT, "token_limit"),
         (EndReason.REPETITION, "repetition"),
+        (EndReason.REFUSALS, "refused"),
         (EndReason.DONE, "unexplained"),
     ],
 )

@@ -5,7 +5,9 @@ Only the model that plays and the training are stand-ins: the scripted model ans
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +29,7 @@ from distill.config import StudyConfig
 from distill.episode_columns import read_episodes
 from distill.internalisation import Scores, by_hints_seen, gain, gain_apart, likelihoods
 from distill.pipeline import with_hinted_students
+from distill.reply_scores import _episodes
 from distill.run_folder import open_run
 from distill.runners import FleetHolder, StudyRunners, read_trajectories
 from distill.stages import run_stages
@@ -57,9 +60,8 @@ def rows_stage(stage, folder, store):
         StudyConfig.model_fields["agent"].default.model_copy(update={"prompt": "brief"}), "scripted"
     )
     sources = [store.folder(source) for source in stage.inputs.values() if source.kind == "rollout"]
-    rows = [
-        strip(t, agent) for source in sources for t in read_trajectories(source) if why_left_out(t) is None
-    ]
+    won = (t for source in sources for t in read_trajectories(source) if why_left_out(t) is None)
+    rows = [row for t in won for row in strip(t, agent)]
     pq.write_table(pa.Table.from_pylist(rows, schema=SFT_SCHEMA), folder / "rows.parquet")
     return {"rows": len(rows)}
 
@@ -236,12 +238,32 @@ def test_scores_are_those_of_the_rows_that_the_wins_would_become(run, capsys):
         ("teacher", True, None),
         ("distill", False, adapter),
     ):
-        row = to_tokens_row(strip(win, agent, keep_hints=keep), tokenizer)
+        (stripped,) = strip(win, agent, keep_hints=keep)
+        row = to_tokens_row(stripped, tokenizer)
         (expected,) = scorer.score([(row["input_ids"], row["labels"])], weights)
         table = pq.read_table(folder / f"{player}-s1.parquet").to_pylist()
         (found,) = [r for r in table if r["trajectory_id"] == win.id]
         assert found["log_prob"] == pytest.approx(expected.log_prob, rel=1e-4)
         assert (found["num_tokens"], found["task"], found["seed"]) == (expected.num_tokens, win.task.key, 1)
+
+
+def test_an_agent_whose_prompts_are_one_message_is_scored_on_a_row_for_every_reply(run):
+    from actors.tokenizer import load_tokenizer
+    from train.tokenize import IGNORED
+
+    opened = open_run(run)
+    transcript = make_agent(opened.config.agent.model_copy(update={"layout": "transcript"}), "scripted")
+    rollout = opened.evaluations("teacher")[0]
+    wins = [replace(t, agent=transcript.name) for t in rollout.trajectories() if why_left_out(t) is None]
+    played = SimpleNamespace(trajectories=lambda: iter(wins))
+    tokenizer = load_tokenizer(opened.config.model.model)
+    for episode in _episodes(opened, transcript, played):
+        for rows in (episode.bare, episode.hinted):
+            said = [tokenizer.decode([i for i in labels if i != IGNORED]) for _, labels in rows]
+            assert said == [turn.reply + "<|im_end|>" for turn in episode.trajectory.turns]
+        assert all(
+            len(hinted[0]) > len(bare[0]) for bare, hinted in zip(episode.bare, episode.hinted, strict=True)
+        )
 
 
 def test_scores_are_made_once_and_a_half_finished_stage_goes_on(run, capsys, monkeypatch):

@@ -246,11 +246,11 @@ def test_with_nothing_changed_the_model_plays_on_as_it_did(lost, capsys):
 def test_a_hint_from_a_turn_on_mends_the_episode_and_its_record_says_so(lost, capsys):
     run, parent = lost
     lineage, other = played_on(
-        run, parent.id, "--from-turn", "4", "--hint", "Open every closed chest.", capsys=capsys
+        run, parent.id, "--from-turn", "4", "--hint", "Open what you come to.", capsys=capsys
     )
     assert other.success and not parent.success
     assert same_turns(other.turns[:4], parent.turns[:4])
-    assert [(h.text, h.turn) for h in other.hints] == [("Open every closed chest.", 4)]
+    assert [(h.text, h.turn) for h in other.hints] == [("Open what you come to.", 4)]
     # The recorded turns were paid for by the parent.
     assert [t.prompt_tokens for t in other.turns[:4]] == [0] * 4 and other.turns[4].prompt_tokens > 0
     assert (lineage["parent"], lineage["stage"], lineage["change"]["from_turn"]) == (
@@ -265,20 +265,18 @@ def test_a_hint_from_a_turn_on_mends_the_episode_and_its_record_says_so(lost, ca
     opened = open_run(run)
     assert replay(open_env(opened.env), other).is_exact
     before = (folder / "episodes.jsonl").read_bytes()
-    played_on(run, parent.id, "--from-turn", "4", "--hint", "Open every closed chest.", capsys=capsys)
+    played_on(run, parent.id, "--from-turn", "4", "--hint", "Open what you come to.", capsys=capsys)
     assert (folder / "episodes.jsonl").read_bytes() == before
 
 
 def test_both_continuations_stand_side_by_side(lost, capsys):
     run, parent = lost
     assert (
-        cli.main(
-            ["replay", str(run), parent.id[:12], "--from-turn", "2", "--hint", "Open every closed chest."]
-        )
+        cli.main(["replay", str(run), parent.id[:12], "--from-turn", "2", "--hint", "Open what you come to."])
         == 0
     )
     shown = capsys.readouterr().out
-    assert "changed from turn 2 on: the hint 'Open every closed chest.'" in shown
+    assert "changed from turn 2 on: the hint 'Open what you come to.'" in shown
     assert shown.count("[0] ") == shown.count("[1] ") == 1 and shown.count("[2] ") == 2
     assert "lost after" in shown and "won after" in shown and "replays" in shown
 
