@@ -28,6 +28,9 @@ class EpisodeSpec:
     """Best first. Part of the episode's identity, whether it gets to be shown them all or not."""
     timing: HintTiming | None = None
     """When hints are shown; None: each at its own turn, the start unless it says otherwise."""
+    prefix: tuple[Turn, ...] = ()
+    """Turns of an earlier episode at this task, played again in the world before the model is asked for the next. No part of the identity:
+    the arm's name tells one prefix from another."""
     adapter: str | None = None
     """Folder of a LoRA adapter; None: the base model."""
     adapter_name: str | None = None
@@ -84,7 +87,11 @@ async def run_episode(
     try:
         state = start = env.reset(spec.task, seed=spec.seed)
         schedule = HintSchedule(spec.hints, spec.timing, opening=start.observation)
-        end = EndReason.DONE if start.done else None
+        for recorded in spec.prefix:
+            schedule.before_reply(turns)
+            turn, state = _retake_turn(env, state, recorded, len(turns))
+            turns.append(turn)
+        end = EndReason.DONE if state.done else None
         while end is None:
             began = time.monotonic()
             hints = schedule.before_reply(turns)
@@ -196,6 +203,21 @@ def _take_turn(
         seconds=time.monotonic() - began,
     )
     return turn, after
+
+
+def _retake_turn(env: TextEnv, state: StepResult, recorded: Turn, index: int) -> tuple[Turn, StepResult]:
+    """A recorded turn in the world again, without its model; its tokens were another episode's expense."""
+    after = state if recorded.action is None else env.step(recorded.action)
+    if recorded.action is not None and (after.observation, after.valid) != (
+        recorded.observation,
+        recorded.valid,
+    ):
+        raise EpisodeLost(
+            f"turn {index} of the prefix cannot be replayed: {recorded.action!r} was answered {recorded.observation!r} "
+            f"and is now answered {after.observation!r}; play it on the data that it was recorded on",
+            retryable=False,
+        )
+    return replace(recorded, prompt_tokens=0, cached_tokens=0, completion_tokens=0, seconds=0.0), after
 
 
 def _ended(state: StepResult, turns: list[Turn], budget: BudgetConfig) -> EndReason | None:

@@ -2,12 +2,13 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.ablation import Ablation
+from distill.arms import HintedArm
 from distill.atomic import write_atomically
 from distill.attribution_run import attribution_stage
 from distill.config import StudyConfig
@@ -74,6 +75,52 @@ def run_attribution(
     with _Workplace([(config, plan)], store, address) as workplace:
         workplace.run_stages(config, [stage])
     return store.folder(stage)
+
+
+def run_students_with_hints(
+    config: StudyConfig,
+    out: Path,
+    students: Sequence[str],
+    teacher: str,
+    *,
+    address: str | None = None,
+) -> dict[str, list[Path]]:
+    """Let students play the held-out panel with the teacher's hints in the prompt; by student, the rollouts' folders, one a seed.
+
+    They are stages like those of an arm that the study had named itself. Raises `StageError` where the study's own are not there yet.
+    """
+    names = {student: _unused(f"{student}_hinted", config) for student in students}
+    wider = with_hinted_students(config, names, teacher)
+    store, plan = StageStore(out / "store"), plan_stages(wider)
+    played = {
+        student: [plan.evaluations[name, seed] for seed in config.seeds] for student, name in names.items()
+    }
+    stages = [stage for own in played.values() for stage in own]
+    for stage in stages:
+        for source in stage.inputs.values():
+            store.manifest(source)
+    with _Workplace([(wider, plan)], store, address) as workplace:
+        workplace.run_stages(wider, stages)
+    return {student: [store.folder(stage) for stage in own] for student, own in played.items()}
+
+
+def with_hinted_students(config: StudyConfig, names: Mapping[str, str], teacher: str) -> StudyConfig:
+    """The study with an arm more for each student (arm names by student) that gives it the teacher's hints."""
+    about = config.arm_config(teacher)
+    assert isinstance(about, HintedArm)
+    arms = {name: HintedArm(retriever=about.retriever, student=student) for student, name in names.items()}
+    settings = config.model_dump(mode="json")
+    return StudyConfig.model_validate(
+        settings
+        | {"arms": [*config.arms, *arms]}
+        | {"arm": settings["arm"] | {name: arm.model_dump(mode="json") for name, arm in arms.items()}}
+    )
+
+
+def _unused(name: str, config: StudyConfig) -> str:
+    while name in config.arms:
+        name += "_"
+    return name
 
 
 def plan_study(config: StudyConfig, out: Path) -> list[StageStatus]:

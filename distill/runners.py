@@ -22,18 +22,17 @@ from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
 from distill.hints.config import FleetWriterConfig, RetrieverConfig
+from distill.run_folder import DATA, env_of
 from distill.selection import left_out, read_successes, tasks_of_hints
 from distill.stages import SHARE, RunTogether, Stage, StageError, StageStore
 from distill.strip import RowFilter
 from distill.task_choice import choose_panel
 from envs.config import EnvConfig
 from envs.panel import Panel
-from envs.registry import generate, list_tasks, make_panel, on_data, open_env
+from envs.registry import generate, list_tasks, make_panel, open_env
 from envs.task import Task
 
 log = logging.getLogger(__name__)
-
-DATA = "data"
 
 
 class FleetHolder:
@@ -117,7 +116,7 @@ class StudyRunners:
 
     def _asked(self, stage: Stage, folder: Path, store: StageStore) -> Asked:
         tasks_folder = store.folder(stage.inputs["tasks"])
-        env = self._env(tasks_folder)
+        env = env_of(self.config.env, tasks_folder)
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
         check_examples(self.config, Panel.load(tasks_folder / "test.panel.json"))
         if "failures_of" in stage.inputs:
@@ -146,11 +145,6 @@ class StudyRunners:
         if (other := self.config.hints_from) and make_agent(other, env.name).name == stage.config["agent"]:
             settings = replace(settings, agent=other)
         return Asked(specs=specs, settings=settings, out_dir=folder)
-
-    def _env(self, tasks_folder: Path) -> EnvConfig:
-        """The environment, on what the tasks stage made if it made anything."""
-        made = tasks_folder / DATA
-        return on_data(self.config.env, made) if made.is_dir() else self.config.env
 
     def _settings(self, env: EnvConfig, part: str) -> RolloutSettings:
         config = self.config
@@ -249,7 +243,7 @@ class StudyRunners:
     def attribution(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         """Flips of one arm played again with every part of their hints."""
         flips = flips_of(stage, store)
-        settings = self._settings(self._env(store.folder(stage.inputs["tasks"])), "test")
+        settings = self._settings(env_of(self.config.env, store.folder(stage.inputs["tasks"])), "test")
         summary = rollout(specs_of(flips), settings, folder, fleet=self.fleet())
         found = conclude(flips, read_trajectories(folder), folder)
         return {

@@ -29,7 +29,7 @@ class ClusterSums:
     """Pairs (or episodes) added up by task: all that resampling whole tasks needs."""
 
     totals: Floats  # [num_clusters, num_metrics], differences added up
-    counts: Ints  # [num_clusters], pairs in the task, or what else the totals are divided by
+    counts: Ints | Floats  # [num_clusters], pairs in the task, or what else the totals are divided by
 
     @property
     def means(self) -> Floats:
@@ -125,6 +125,22 @@ def ratio_intervals(
         low, high = np.quantile(draws_R, at, method="inverted_cdf")
         intervals.append((float(low), float(high) if np.isfinite(high) else None))
     return intervals
+
+
+def difference_intervals(
+    one: ClusterSums,
+    other: ClusterSums,
+    *,
+    confidence: float = 0.95,
+    resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> list[Interval]:
+    """Interval of the difference of two groups' means, which share no task: each group's tasks are drawn by themselves."""
+    rng = np.random.default_rng(seed)
+    draws_RM = _resampled_means(one, resamples, rng) - _resampled_means(other, resamples, rng)
+    tail = (1 - confidence) / 2
+    low_M, high_M = np.quantile(draws_RM, [tail, 1 - tail], axis=0)
+    return [(float(low), float(high)) for low, high in zip(low_M, high_M, strict=True)]
 
 
 def sign_flip_p_value(

@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -7,7 +8,8 @@ from actors.agents import make_agent
 from actors.chat import Completion, GenerateError, PromptTooLongError, Sampling
 from actors.config import AgentConfig, BudgetConfig
 from actors.episode import EpisodeLost, EpisodeSpec, episode_id, run_episode, turn_seed
-from actors.trajectory import EndReason, from_row, to_row
+from actors.hint_timing import HintTiming
+from actors.trajectory import EndReason, GivenHint, from_row, to_row
 from envs.config import ScriptedConfig
 from envs.registry import list_tasks, open_env
 from envs.scripted import solution
@@ -133,3 +135,35 @@ async def test_a_model_that_never_answers_is_a_lost_episode():
     with pytest.raises(EpisodeLost, match=r"turn_timeout_s = 0\.05") as lost:
         await play(silent, budget=BudgetConfig(turn_timeout_s=0.05))
     assert lost.value.retryable
+
+
+async def test_a_prefix_is_replayed_in_the_world_and_the_model_asked_for_the_next_turn():
+    actions = solution(spec_of().task)
+    whole = await play(Replies("think: hm", *actions))
+    spec = replace(spec_of(), prefix=whole.turns[:2])
+    model = Replies(*actions[1:])
+    resumed = await play(model, spec=spec)
+    assert resumed.success and [t.action for t in resumed.turns] == [t.action for t in whole.turns]
+    # Asked from turn 2 on, with the prompt and the draw of that turn; what was replayed cost nothing.
+    assert len(model.calls) == len(whole.turns) - 2
+    assert [m.content for m in model.calls[0][0][-2:]] == [actions[0], whole.turns[1].observation]
+    assert model.calls[0][1].seed == turn_seed(0, spec.task.key, 2)
+    assert [t.prompt_tokens for t in resumed.turns[:2]] == [0, 0]
+
+
+async def test_a_prefix_takes_part_in_when_hints_are_due():
+    hint = GivenHint(id="h", text="open the chest")
+    early = await play(Replies("look", "go to attic"), budget=BudgetConfig(max_steps=6))
+    timing = HintTiming(when="at", turns=2, k=1)
+    spec = replace(spec_of(), hints=(hint,), timing=timing, prefix=early.turns[:4])
+    assert (await play(Replies("go to attic", "look"), budget=BudgetConfig(max_steps=6), spec=spec)).hints[
+        0
+    ].turn == 2
+
+
+async def test_a_prefix_that_the_world_answers_otherwise_loses_the_episode_for_good():
+    whole = await play(Replies("look", "go to attic"), budget=BudgetConfig(max_steps=3))
+    wrong = replace(whole.turns[1], observation="A dragon.")
+    with pytest.raises(EpisodeLost, match="turn 1 of the prefix cannot be replayed") as lost:
+        await play(Replies("look"), spec=replace(spec_of(), prefix=(whole.turns[0], wrong)))
+    assert not lost.value.retryable
