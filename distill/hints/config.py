@@ -144,7 +144,7 @@ class BankConfig(_Frozen):
 class RetrieverConfig(_Frozen):
     """Which hints of the bank an episode starts with."""
 
-    name: Literal["bm25", "frequent", "none", "guard", "random", "other_kind", "shuffled"] = "bm25"
+    name: Literal["bm25", "frequent", "none", "guard", "random", "other_kind", "shuffled", "tfidf"] = "bm25"
     """Controls: `none`; `guard` (the hint block with no advice in it); `random` (same kind); `other_kind` (random advice of other kinds);
     `shuffled` (what bm25 gives, its words in random order); `frequent` (no query)."""
     k: int = Field(default=3, ge=1)
