@@ -5,6 +5,7 @@ Knows settings only. What an arm needs before it can play is planned in `distill
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,6 +84,15 @@ def in_words(arm: HintedArm | StudentArm) -> str:
     return ", ".join(parts)
 
 
-def short_hash(arm: BaseModel) -> str:
-    content = json.dumps(arm.model_dump(mode="json"), sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:6]
+def same_hints(a: HintedArm | StudentArm | None, b: HintedArm) -> bool:
+    """Whether an arm gives what another one gives, to the same player; settings that its retriever does not read do not count."""
+    return (
+        isinstance(a, HintedArm)
+        and a.student == b.student
+        and a.retriever.decisive == b.retriever.decisive
+        and a.retriever.llm.model == b.retriever.llm.model
+    )
+
+
+def short_hash(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]

@@ -17,15 +17,15 @@ from distill.attribution_run import conclude, flips_of, specs_of
 from distill.config import StudyConfig
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
-from distill.hints.config import FleetWriterConfig, RetrieverConfig
+from distill.hints.config import FleetWriterConfig
+from distill.retrieval_run import RetrievalContext, retrieval_counts, retrieve
 from distill.selection import left_out, read_successes, tasks_of_hints
 from distill.stages import Stage, StageError, StageStore
 from distill.strip import RowFilter
 from distill.task_choice import choose_panel
 from envs.config import EnvConfig
 from envs.panel import Panel
-from envs.registry import generate, list_tasks, make_panel, on_data, open_env
-from envs.task import Task
+from envs.registry import generate, list_tasks, make_panel, on_data
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,12 @@ class StudyRunners:
                 t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))
             }
             tasks = [task for task in tasks if task.key in failed]
-        hints = self._retrieve(stage, store, env, tasks)
+        retrieved = retrieve(
+            stage,
+            folder,
+            store,
+            RetrievalContext(config=self.config, env=env, tasks=tasks, fleet_of=self._fleets.fleet),
+        )
         adapter = store.folder(stage.inputs["adapter"]) / "adapter" if "adapter" in stage.inputs else None
         arm, seed = stage.config["arm"], stage.config["seed"]
         specs = [
@@ -118,7 +123,7 @@ class StudyRunners:
                 role=_role(stage),
                 arm=arm,
                 seed=seed,
-                hints=hints.get(task.key, ()),
+                hints=retrieved[task].hints if task in retrieved else (),
                 adapter=str(adapter) if adapter else None,
                 adapter_name=stage.inputs["adapter"].key if adapter else None,
             )
@@ -134,6 +139,7 @@ class StudyRunners:
             "prompt_tokens": summary.prompt_tokens,
             "cached_tokens": summary.cached_tokens,
             "completion_tokens": summary.completion_tokens,
+            **retrieval_counts(retrieved),
         }
 
     def _env(self, tasks_folder: Path) -> EnvConfig:
@@ -154,22 +160,6 @@ class StudyRunners:
 
     def fleet(self) -> Fleet:
         return self._fleets.fleet(self.config.model, self.config.rollout)
-
-    def _retrieve(
-        self, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]
-    ) -> dict[str, tuple]:
-        if stage.config["retriever"] is None:
-            return {}
-        from distill.hints.retrievers import make_retriever
-
-        bank = Bank.load(store.folder(stage.inputs["bank"]) / "bank.parquet")
-        bank.require_hints()
-        retriever = make_retriever(RetrieverConfig.model_validate(stage.config["retriever"]), bank)
-        world = open_env(env)
-        try:
-            return {task.key: retriever(task, world.reset(task, seed=0).observation) for task in tasks}
-        finally:
-            world.close()
 
     def hints(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
         """Hints from the failures of the base rollouts, folded into a bank; or a bank that was made elsewhere."""

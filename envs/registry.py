@@ -16,8 +16,8 @@ class EnvSpec:
     """How to reach one environment; `module` is imported on first use.
 
     The module provides `open_env(config) -> TextEnv`, `list_tasks(config, split) -> list[Task]` (sorted by id; split None = all) and
-    `content_hashes(config, tasks) -> list[str]` (SHA-256 hex of what each task is played on), `dialect(config) -> str`, and where `makes` is
-    set `generate(settings, folder)`, which fills a folder with data.
+    `content_hashes(config, tasks) -> list[str]` (SHA-256 hex of what each task is played on), `dialect(config) -> str`, `gold_plan(config,
+    task) -> tuple[str, ...]` (actions that win), and where `makes` is set `generate(settings, folder)`, which fills a folder with data.
     """
 
     name: str
@@ -60,6 +60,15 @@ def open_env(config: EnvConfig) -> TextEnv:
 def list_tasks(config: EnvConfig, split: str | None = None) -> list[Task]:
     """Every task that the configured data holds, sorted by id."""
     return _provided(config, "list_tasks")(config, split)
+
+
+def gold_plan(config: EnvConfig, task: Task) -> tuple[str, ...]:
+    """Actions that win the task, from what the data knows and no agent may: for upper bounds and proofs only.
+
+    Raises:
+        EnvError: the data knows none.
+    """
+    return _provided(config, "gold_plan")(config, task)
 
 
 def generate(settings: GenerateConfig, config: EnvConfig, folder: Path) -> EnvConfig:

@@ -43,6 +43,16 @@ def content_hashes(config: AlfworldConfig, tasks: Sequence[Task]) -> list[str]:
     return [index.content_hash(task.id) for task in tasks]
 
 
+def gold_plan(config: AlfworldConfig, task: Task) -> tuple[str, ...]:
+    """The walkthrough that the game's file holds."""
+    plan = open_index(config.games, skip_bad=config.skip_bad).row(task.id).walkthrough
+    if not plan:
+        raise EnvError(
+            f"game {task.id} of {config.games} comes without a walkthrough, so it has no gold plan"
+        )
+    return plan
+
+
 def dialect(config: AlfworldConfig) -> str:
     """`move`, whatever the files say: an older copy's `put X in/on Y` is played as `move X to Y` too."""
     return DIALECT

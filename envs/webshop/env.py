@@ -50,6 +50,22 @@ def content_hashes(config: WebshopConfig, tasks: Sequence[Task]) -> list[str]:
     ]
 
 
+def gold_plan(config: WebshopConfig, task: Task) -> tuple[str, ...]:
+    """Search for the very title of the product that the goal was written for, open it, choose what the goal names, and buy."""
+    goals = open_catalogue(config.catalogue).goals(config.goals)
+    place = goals.place(task.id)
+    if place is None:
+        raise EnvError(f"no {config.goals} goal of {config.catalogue} is called {task.id!r}")
+    goal = goals[place]
+    options = (option if isinstance(option, str) else option[1] for option in goal.options)
+    return (
+        f"search[{goal.title}]",
+        f"click[{goal.asin}]",
+        *(f"click[{o}]" for o in options),
+        "click[Buy Now]",
+    )
+
+
 def dialect(config: WebshopConfig) -> str:
     """The protocol: it decides what an action does and what it is worth. A view only shows it."""
     return config.protocol
