@@ -4,21 +4,23 @@
     python benchmarks/retrieval.py --json
 
 Households and shops of our own are played by a made-up player who lacks habits. Of each failure at a held-out task it is known by playing it
-again which habits would have won it (benchmarks/mended_failures.py); of each hint, for which habit its sentence was made. recall@k: share
+again which habits would have won it (benchmarks/_mended_failures.py); of each hint, for which habit its sentence was made. recall@k: share
 of the habits of a mending set about which a hint is among the first k, the best set counting. MRR: one over the place of the first such hint,
 0 beyond the ninth. Intervals resample things (what a player lacks depends on the thing): 95 %. `own@3`: for failures of train tasks, how often
 a hint that was written from this very task is among the first three.
 
-Two banks: `general`, whose hints speak in slots, and `named`, whose hints name the failed task's thing and place. Seconds are CPU time.
+`no match` is the rest of the matching retrievers without their match: frequency and diversity, whatever the task. Two banks: `general`, whose hints speak in slots, and `named`, whose hints name the failed task's thing and place. `large` is the cost of a kind with 5,000 hints. Seconds are CPU time.
 """
 
 import argparse
 import json
 import os
+import random
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,25 @@ import numpy as np
 from actors.config import EndpointConfig
 from actors.openai_chat import OpenAIOnce
 from actors.trajectory import GivenHint
-from benchmarks.mended_failures import WORLDS, Failure, LabelledBank, failures, write_bank
+from benchmarks._mended_failures import WORLDS, Failure, LabelledBank, failures, write_bank
+from distill.hints.bank import ordered_bank
 from distill.hints.call_cache import CallCache
 from distill.hints.config import RetrieverConfig
-from distill.hints.retrievers import Aids, RankingModel, make_retriever, retrieve_all
+from distill.hints.hint import Hint
+from distill.hints.retrievers import (
+    Aids,
+    KindRetriever,
+    RankingModel,
+    Retriever,
+    make_retriever,
+    retrieve_all,
+)
+from distill.hints.retrievers.matching import MatchRanker
+from distill.pocket.advice import phrase
+from distill.pocket.habits import Habit
+from distill.pocket.households import task_of
 from distill.statistics import bootstrap_intervals, cluster_sums
+from envs.alfworld.generate import make_games
 from envs.task import Task
 
 KS = (1, 3, 5, 9)
@@ -91,6 +107,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 labelled = write_bank(mined, args.seed, named=named)
                 found = measure_bank(labelled, mined, asked, args)
                 report["worlds"][f"{env}, {'named' if named else 'general'}"] = found
+    report["large"] = measure_large()
     return report
 
 
@@ -104,6 +121,9 @@ def measure_bank(
     if args.llm:
         settings["llm"] = RetrieverConfig(name="llm", k=_DEPTH)
     answers = {name: _answers(config, labelled, mined, asked, args) for name, config in settings.items()}
+    plain = RetrieverConfig()
+    rest = MatchRanker(matcher=NoMatch, frequency_weight=plain.frequency_weight, diversity=plain.diversity)
+    answers["no match"] = _asked(KindRetriever(bank=labelled.bank, rank=rest, k=_DEPTH), mined, asked)
     frequent = answers["frequent"]
     known = [failure for failure in asked if labelled.bank.for_kind(failure.task.kind)]
     return {
@@ -115,6 +135,37 @@ def measure_bank(
             name: _figures(answer, frequent, labelled, mined, known) for name, answer in answers.items()
         },
     }
+
+
+def measure_large(num_hints: int = 5000, num_tasks: int = 20) -> dict[str, Any]:
+    """CPU time to index one kind of so many hints, and then of each task."""
+    rng = random.Random(0)
+    texts = {f"{phrase(rng, rng.choice(list(Habit)))} {number:x}" for number in range(num_hints)}
+    hints = (Hint(text=text, kind="k", env="alfworld", sources=(), writer="w") for text in texts)
+    bank = ordered_bank(hints)
+    made = make_games(0, num_tasks + 1, side="test", rooms="small")
+    tasks = [replace(task_of(one.game), kind="k") for one in made]
+    found = {}
+    for name in ("bm25", "tfidf", "lsa", "frequent"):
+        retrieve = make_retriever(RetrieverConfig(name=name), bank)
+        start = time.process_time()
+        retrieve(tasks[0], "")
+        indexed = time.process_time()
+        for task in tasks[1:]:
+            retrieve(task, "")
+        a_task = (time.process_time() - indexed) / num_tasks
+        found[name] = {"first_s": round(indexed - start, 2), "cpu_ms_a_task": round(1000 * a_task, 1)}
+    return {"hints": len(bank.hints), **found}
+
+
+class NoMatch:
+    """Everything fits alike."""
+
+    def __init__(self, texts: Sequence[str]):
+        self._num_texts = len(texts)
+
+    def scores(self, query: str) -> np.ndarray:
+        return np.zeros(self._num_texts)
 
 
 Answers = tuple[Mapping[Task, tuple[GivenHint, ...]], float, dict[str, Any]]
@@ -131,9 +182,7 @@ def _answers(
     openings = {failure.task: failure.opening for failure in (*mined, *asked)}
     began = time.process_time()
     if config.name != "llm":
-        retrieve = make_retriever(config, labelled.bank)
-        given = {task: retrieve(task, opening) for task, opening in openings.items()}
-        return given, time.process_time() - began, {}
+        return _asked(make_retriever(config, labelled.bank), mined, asked)
     endpoint = EndpointConfig(model=args.llm, base_url=args.base_url)
     model = RankingModel(open=lambda: OpenAIOnce(endpoint), name=args.llm, cache=CallCache(args.calls))
     found = retrieve_all(config, labelled.bank, openings, Aids(model=model))
@@ -143,6 +192,12 @@ def _answers(
         "tournaments": sum(one.num_rounds > 1 for one in found.values()),
     }
     return {task: one.hints for task, one in found.items()}, time.process_time() - began, costs
+
+
+def _asked(retrieve: Retriever, mined: Sequence[Failure], asked: Sequence[Failure]) -> Answers:
+    began = time.process_time()
+    given = {failure.task: retrieve(failure.task, failure.opening) for failure in (*mined, *asked)}
+    return given, time.process_time() - began, {}
 
 
 def _figures(
@@ -205,7 +260,12 @@ def _text(report: Mapping[str, Any]) -> str:
             gain = "{:+.2f} ({:+.2f} to {:+.2f})".format(*one["recall@3_over_frequent"])
             rest = [f"{one['own@3']:.2f}", f"{one['same_as_frequent@3']:.2f}", f"{one['cpu_ms_a_task']:.1f}"]
             lines.append(f"| {' | '.join([name, *cells, gain, *rest])} |")
-    return "\n".join(lines).strip()
+    large = ", ".join(
+        f"{name} {one['first_s']:.2f} s for the index and {one['cpu_ms_a_task']:.1f} ms a task"
+        for name, one in report["large"].items()
+        if name != "hints"
+    )
+    return "\n".join([*lines, "", f"a kind of {report['large']['hints']} hints: {large}"]).strip()
 
 
 def _cell(numbers: Sequence[float]) -> str:
