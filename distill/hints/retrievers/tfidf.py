@@ -32,7 +32,9 @@ class TermSpace:
 
     def rows(self, documents: Terms) -> csr_array:
         """[num_documents, num_terms] of length 1, or of length 0 where no term is known."""
-        values, columns, ends = [], [], [0]
+        values: list[np.ndarray] = []
+        columns: list[int] = []
+        ends = [0]
         for document in documents:
             counts = Counter(self._column[term] for term in document if term in self._column)
             weights = np.array([(1 + np.log(n)) * self._rarity[column] for column, n in counts.items()])
