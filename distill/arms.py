@@ -84,6 +84,15 @@ def in_words(arm: HintedArm | StudentArm) -> str:
     return ", ".join(parts)
 
 
-def short_hash(settings: Mapping[str, object]) -> str:
-    content = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:6]
+def same_hints(a: HintedArm | StudentArm | None, b: HintedArm) -> bool:
+    """Whether an arm gives what another one gives, to the same player; settings that its retriever does not read do not count."""
+    return (
+        isinstance(a, HintedArm)
+        and a.student == b.student
+        and a.retriever.decisive == b.retriever.decisive
+        and a.retriever.llm.model == b.retriever.llm.model
+    )
+
+
+def short_hash(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]

@@ -22,6 +22,7 @@ from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
 from distill.hints.config import FleetWriterConfig, RetrieverConfig
+from distill.retrieval_run import RetrievalContext, retrieval_counts, retrieve, settings_of
 from distill.run_folder import DATA, env_of
 from distill.selection import left_out, read_successes, tasks_of_hints
 from distill.stages import SHARE, RunTogether, Stage, StageError, StageStore
@@ -29,7 +30,7 @@ from distill.strip import RowFilter
 from distill.task_choice import choose_panel
 from envs.config import EnvConfig
 from envs.panel import Panel
-from envs.registry import generate, list_tasks, make_panel, open_env
+from envs.registry import generate, list_tasks, make_panel
 from envs.task import Task
 
 log = logging.getLogger(__name__)
@@ -111,10 +112,13 @@ class StudyRunners:
     def rollouts(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
         """Every owed episode of some arms on their panels, side by side on one fleet."""
         asked = [self._asked(stage, folder, store) for stage, folder in stages]
-        summaries = rollout_all(asked, self.fleet(), at_once=self.config.rollout.at_once)
-        return [_counts(summary) for summary in summaries]
+        summaries = rollout_all([one for one, _ in asked], self.fleet(), at_once=self.config.rollout.at_once)
+        return [
+            _counts(summary) | retrieved for summary, (_, retrieved) in zip(summaries, asked, strict=True)
+        ]
 
-    def _asked(self, stage: Stage, folder: Path, store: StageStore) -> Asked:
+    def _asked(self, stage: Stage, folder: Path, store: StageStore) -> tuple[Asked, dict[str, int]]:
+        """What is to be played, and what choosing its hints took."""
         tasks_folder = store.folder(stage.inputs["tasks"])
         env = env_of(self.config.env, tasks_folder)
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
@@ -124,9 +128,13 @@ class StudyRunners:
                 t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))
             }
             tasks = [task for task in tasks if task.key in failed]
-        chosen = stage.config["retriever"]
-        retriever = RetrieverConfig.model_validate(chosen) if chosen else None
-        hints = self._retrieve(retriever, stage, store, env, tasks) if retriever else {}
+        retrieved = retrieve(
+            stage,
+            folder,
+            store,
+            RetrievalContext(config=self.config, env=env, tasks=tasks, fleet_of=self._fleets.fleet),
+        )
+        timing = hint_timing(settings_of(stage, self.config)) if stage.config["retriever"] else None
         adapter = store.folder(stage.inputs["adapter"]) / "adapter" if "adapter" in stage.inputs else None
         specs = [
             EpisodeSpec(
@@ -134,8 +142,8 @@ class StudyRunners:
                 role=_role(stage),
                 arm=stage.config["arm"],
                 seed=stage.config["seed"],
-                hints=hints.get(task.key, ()),
-                timing=hint_timing(retriever) if retriever else None,
+                hints=retrieved[task].hints if task in retrieved else (),
+                timing=timing,
                 adapter=str(adapter) if adapter else None,
                 adapter_name=stage.inputs["adapter"].key if adapter else None,
             )
@@ -144,7 +152,8 @@ class StudyRunners:
         settings = self._settings(env, stage.config["part"])
         if (other := self.config.hints_from) and make_agent(other, env.name).name == stage.config["agent"]:
             settings = replace(settings, agent=other)
-        return Asked(specs=specs, settings=settings, out_dir=folder)
+        asked = Asked(specs=specs, settings=settings, out_dir=folder)
+        return asked, retrieval_counts(retrieved)
 
     def _settings(self, env: EnvConfig, part: str) -> RolloutSettings:
         config = self.config
@@ -159,21 +168,6 @@ class StudyRunners:
 
     def fleet(self) -> Fleet:
         return self._fleets.fleet(self.config.model, self.config.rollout)
-
-    def _retrieve(
-        self, config: RetrieverConfig, stage: Stage, store: StageStore, env: EnvConfig, tasks: Sequence[Task]
-    ) -> dict[str, tuple]:
-        """The hints that each task's episode holds ready, best first: enough for every showing."""
-        from distill.hints.retrievers import make_retriever
-
-        bank = Bank.load(store.folder(stage.inputs["bank"]) / "bank.parquet")
-        bank.require_hints()
-        retriever = make_retriever(config.model_copy(update={"k": config.k * config.timing.showings}), bank)
-        world = open_env(env)
-        try:
-            return {task.key: retriever(task, world.reset(task, seed=0).observation) for task in tasks}
-        finally:
-            world.close()
 
     def hints(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, int]:
         """Hints from the failures of the base rollouts, folded into a bank; or a bank that was made elsewhere."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.agents import make_agent
-from actors.config import BudgetConfig
-from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, short_hash
+from actors.config import BudgetConfig, EngineConfig
+from distill.arms import BUILT_IN, REROLL, HintedArm, StudentArm, built_in, same_hints, short_hash
 from distill.config import StudyConfig
 from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
@@ -119,6 +119,18 @@ def _decisive(budget: BudgetConfig) -> dict[str, Any]:
     return budget.model_dump(mode="json", exclude={"turn_timeout_s", *unset})
 
 
+def retrieval_content(config: RetrieverConfig) -> dict[str, Any]:
+    """What decides which hints are given, for a stage's key: models by their content, wherever they lie."""
+    content: dict[str, Any] = dict(config.decisive)
+    if config.name == "embedding":
+        assert config.embedding_model is not None
+        content["embedding_model"] = model_fingerprint(EngineConfig(model=config.embedding_model))
+    # The study's own model stands in the stage's content already.
+    if config.name == "llm" and config.llm.model is not None:
+        content["llm"] = {**config.llm.decisive, "model": model_fingerprint(config.llm.model)}
+    return content
+
+
 class _Builder:
     """Makes stages whose `config` holds exactly what decides their output, and nothing of this machine (paths, numbers of hosts)."""
 
@@ -167,8 +179,9 @@ class _Builder:
             return next(
                 twins, f"student-{'-'.join(alike.sources)}-{short_hash(alike.model_dump(mode='json'))}"
             )
-        twins = (twin for twin in BUILT_IN if built_in(twin, self.config.retriever) == arm)
-        hints = f"{arm.retriever.name}-k{arm.retriever.k}-{short_hash(arm.retriever.decisive)}"
+        twins = (twin for twin in BUILT_IN if same_hints(built_in(twin, self.config.retriever), arm))
+        content = retrieval_content(arm.retriever)
+        hints = f"{arm.retriever.name}-k{content['k']}-{short_hash(content)}"
         return next(twins, f"{self.label(arm.student)}-{hints}" if arm.student else hints)
 
     def train_rollout(
@@ -244,7 +257,7 @@ class _Builder:
             "sampling": sampling.model_dump(mode="json"),
             "seed": seed,
             "part": part,
-            "retriever": retriever.decisive if retriever else None,
+            "retriever": retrieval_content(retriever) if retriever else None,
         }
         episodes = self.num_train if part == "train" else self.num_test
         return Stage(

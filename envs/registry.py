@@ -67,6 +67,14 @@ def walkthrough(config: EnvConfig, task: Task) -> tuple[str, ...] | None:
     return _provided(config, "walkthrough")(config, task)
 
 
+def gold_plan(config: EnvConfig, task: Task) -> tuple[str, ...]:
+    """`walkthrough` for upper bounds; raises `EnvError` where none is known."""
+    plan = walkthrough(config, task)
+    if not plan:
+        raise EnvError(f"no actions are known that win {task.key}, so it has no gold plan")
+    return plan
+
+
 def generate(settings: GenerateConfig, config: EnvConfig, folder: Path) -> EnvConfig:
     """Make data in a new `folder`; the settings that play on it. The same settings make the same tasks.
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill.commands import EXIT_NEGATIVE, EXIT_OK
+from distill.commands import EXIT_NEGATIVE, EXIT_OK, hints_recall
 from distill.commands.shared import Verbs, add_json, add_out, add_subverbs, add_verb
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
     exported.add_argument("--to", metavar="FILE", type=Path, help="default: standard output")
     _add_force(exported)
     add_out(exported)
+
+    hints_recall.add_to(subverbs, common)
 
     imported = add_verb(subverbs, "import", run_import, common, text="make a bank of a text file")
     imported.add_argument(

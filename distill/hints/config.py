@@ -1,10 +1,11 @@
 """Settings of hint writers, the bank and retrieval. Imports no client and no index."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from actors.config import Address, EngineConfig, VariableName
+from actors.config import Address, EngineConfig, ModelConfig, VariableName
 
 
 class _Frozen(BaseModel):
@@ -155,27 +156,114 @@ class TimingConfig(_Frozen):
     def showings(self) -> int:
         return self.times if self.when in ("every", "stuck") else 1
 
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The settings that decide what is shown."""
+        unread = set() if self.when in ("every", "stuck") else {"times"}
+        return self.model_dump(mode="json", exclude=unread)
+
+
+class LlmRankConfig(_Frozen):
+    """A model that reads all of a kind's hints and says which of them fit a task."""
+
+    model: ModelConfig | None = None
+    """None: the study's own model, on the engines that play its episodes; else engines or an endpoint of its own."""
+    max_candidate_chars: int = Field(default=12_000, ge=200)
+    """Hints that stand in one question. More are asked about in rounds: parts first, then what was chosen from them; none is left out."""
+    max_tokens: int = Field(default=120, ge=8)
+    """Of one reply."""
+    on_failure: Literal["error", "bm25"] = "error"
+    """What follows a reply that names too few hints twice in a row: the study stops, or that task gets what bm25 gives, and is counted."""
+    concurrency: int = Field(default=32, ge=1)
+    """Questions in flight."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """One question with all its tries."""
+    max_attempts: int = Field(default=4, ge=1)
+    """Tries of one question against a model that fails."""
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """The settings that decide what is given; whoever knows the study adds which model that is."""
+        return self.model_dump(mode="json", exclude={"model", "concurrency", "timeout_s", "max_attempts"})
+
+
+RetrieverName = Literal[
+    "bm25",
+    "tfidf",
+    "lsa",
+    "embedding",
+    "llm",
+    "frequent",
+    "none",
+    "guard",
+    "random",
+    "other_kind",
+    "shuffled",
+    "filler",
+    "oracle",
+]
+
+_MATCH = ("k", "frequency_weight", "diversity")
+_DECIDES: Mapping[str, tuple[str, ...]] = {
+    "bm25": _MATCH,
+    "tfidf": _MATCH,
+    "lsa": _MATCH,
+    "embedding": _MATCH,
+    "llm": _MATCH,
+    "frequent": ("k",),
+    "none": (),
+    "guard": (),
+    "random": ("k", "seed"),
+    "other_kind": ("k", "seed"),
+    "shuffled": (*_MATCH, "seed"),
+    "filler": (*_MATCH, "seed"),
+    "oracle": (),
+}
+
 
 class RetrieverConfig(_Frozen):
     """Which hints of the bank an episode starts with."""
 
-    name: Literal["bm25", "frequent", "none", "guard", "random", "other_kind", "shuffled"] = "bm25"
-    """Controls: `none`; `guard` (the hint block with no advice in it); `random` (same kind); `other_kind` (random advice of other kinds);
-    `shuffled` (what bm25 gives, its words in random order); `frequent` (no query)."""
+    name: RetrieverName = "bm25"
+    """By match: `bm25`, `tfidf`, `lsa` (character n-grams, no model), `embedding` (`embedding_model`), `llm`.
+    Controls: `none`; `guard` (the hint block with no advice in it); `random` (same kind); `other_kind` (random advice of other kinds);
+    `shuffled` (what bm25 gives, its words in random order); `filler` (no advice, as long as what bm25 gives); `frequent` (no query);
+    `oracle` (the task's own gold plan: an upper bound)."""
     k: int = Field(default=3, ge=1)
     """Hints a showing."""
     timing: TimingConfig = TimingConfig()
     seed: int = 0
     """For the random ones; the same task under the same seed gets the same hints."""
     frequency_weight: float = Field(default=3.0, ge=0)
-    """How much being written often, near-duplicates included, counts beside the match with the task (bm25)."""
+    """How much being written often, near-duplicates included, counts beside the match with the task (bm25, tfidf, lsa, embedding)."""
     diversity: float = Field(default=0.75, ge=0, le=1)
-    """How much likeness to a hint already chosen is punished (bm25): 0 not at all, 1 nothing else counts."""
+    """How much likeness to a hint already chosen is punished (bm25, tfidf, lsa, embedding): 0 not at all, 1 nothing else counts."""
+    embedding_model: str | None = None
+    """A folder or a Hugging Face id of an encoder that transformers can load, such as a sentence encoder (embedding)."""
+    llm: LlmRankConfig = LlmRankConfig()
+
+    @model_validator(mode="after")
+    def an_embedding_has_a_model(self) -> "RetrieverConfig":
+        if self.name == "embedding" and self.embedding_model is None:
+            raise ValueError(
+                "name = 'embedding' needs embedding_model, a folder or a Hugging Face id; `lsa` needs no model"
+            )
+        return self
 
     @property
     def decisive(self) -> dict[str, object]:
-        """The settings that decide what an episode is shown."""
-        settings = self.model_dump(mode="json")
-        if self.timing.when == "start":
-            del settings["timing"]
-        return settings
+        """The settings that decide what is given; those that this retriever does not read stand at their defaults."""
+        own = {"name", *_DECIDES[self.name]}
+        if self.name == "llm" and self.llm.on_failure == "error":
+            own -= {"frequency_weight", "diversity"}
+        plain = self.model_dump(mode="json", include={"name", "k", "seed", "frequency_weight", "diversity"})
+        fields = type(self).model_fields
+        kept = {name: value if name in own else fields[name].default for name, value in plain.items()}
+        if self.name == "embedding":
+            kept["embedding_model"] = self.embedding_model
+        if self.name == "llm":
+            kept["llm"] = self.llm.decisive
+        # Left out where it is the usual one, so that stages from before there was a choice keep their keys.
+        if self.timing.when != "start":
+            kept["timing"] = self.timing.decisive
+        return kept
