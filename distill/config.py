@@ -15,6 +15,7 @@ from actors.config import (
 )
 from distill.arms import BUILT_IN, REROLL, ArmConfig, HintedArm, StudentArm, built_in
 from distill.hints.config import BankConfig, FleetWriterConfig, RetrieverConfig, WriterConfig
+from distill.tracking.config import TrackerConfig
 from envs.config import EnvConfig, GenerateConfig
 from envs.registry import spec_of
 from train.config import TrainConfig
@@ -92,6 +93,7 @@ class StudyConfig(_Frozen):
     dataset: DatasetConfig = DatasetConfig()
     train: TrainConfig = TrainConfig()
     statistics: StatisticsConfig = StatisticsConfig()
+    tracker: TrackerConfig = TrackerConfig()
     beside: tuple[str, ...] = ()
     """Other studies, by name or file, that run with this one and stand on its report's page, such as the same arms in another environment."""
 

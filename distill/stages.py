@@ -159,8 +159,10 @@ def run_stages(
     store: StageStore,
     runners: Mapping[str, RunStage],
     together: Mapping[str, RunTogether] | None = None,
+    *,
+    progressed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run what is owed, in order; kinds in `together` are run with all neighbours of their kind that are owed."""
+    """Run what is owed, in order, and call `progressed` after each that ends; kinds in `together` are run with all neighbours of their kind that are owed."""
     together = together or {}
     owed = [stage for stage in stages if not store.is_done(stage)]
     log.info("%d of %d stages are done already", len(stages) - len(owed), len(stages))
@@ -172,6 +174,7 @@ def run_stages(
             while position + len(batch) < len(owed) and owed[position + len(batch)].kind == stage.kind:
                 batch.append(owed[position + len(batch)])
         _run_batch(batch, store, runners, together)
+        progressed()
         position += len(batch)
 
 

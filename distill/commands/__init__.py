@@ -12,6 +12,7 @@ VERBS = (
     "plan",
     "power",
     "report",
+    "track",
     "attribute",
     "hints",
     "config",
