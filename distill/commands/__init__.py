@@ -13,6 +13,7 @@ VERBS = (
     "power",
     "report",
     "track",
+    "export",
     "attribute",
     "hints",
     "config",
