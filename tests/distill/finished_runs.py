@@ -12,6 +12,9 @@ from actors.store import TRAJECTORIES
 from actors.trajectory import TRAJECTORY_SCHEMA, to_row
 from distill.config import StudyConfig
 from distill.dataset_card import Tally, write_card
+from distill.hints.bank import Bank
+from distill.hints.hint import written_hint
+from distill.hints.writer import SUMMARY
 from distill.pipeline import _write_run
 from distill.results import build_results, results_text
 from distill.stages import Stage, StageStore
@@ -69,13 +72,24 @@ class FinishedRun:
             return write_dataset(folder, stage.config["arm"])
         elif stage.kind == "fit":
             return write_fit(folder)
-        return {}
+        elif stage.kind == "hints":
+            return self._write_hints(folder)
+        return {"train tasks": 20, "test tasks": len(self.panel.tasks)}
+
+    def _write_hints(self, folder: Path) -> Mapping[str, Any]:
+        lost = [t for t in self.arms["base"] if not t.success]
+        given = self.arms["teacher"][0].hints[0]
+        hint = written_hint(given.text, lost[0], "diagnostician")
+        Bank(hints=(hint,)).save(folder / "bank.parquet")
+        (folder / SUMMARY).write_text(json.dumps({"prompt_tokens": 0, "completion_tokens": 0, "usd": 0.0}))
+        return {"failures": len(lost), "hints": 1, "distinct hints": 1}
 
     def _play(self, stage: Stage, folder: Path) -> Mapping[str, Any]:
         arm, seed = stage.config["arm"], stage.config["seed"]
         own = [to_row(t) for t in self.arms.get(arm, ()) if t.seed == seed]
         pq.write_table(pa.Table.from_pylist(own, schema=TRAJECTORY_SCHEMA), folder / TRAJECTORIES)
-        return {"episodes": len(own), "successes": sum(row["success"] for row in own), "errors": 0}
+        tokens = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), 10 * len(own))
+        return {"episodes": len(own), "successes": sum(row["success"] for row in own), "errors": 0, **tokens}
 
 
 def write_fit(folder: Path) -> Mapping[str, Any]:
