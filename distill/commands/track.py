@@ -2,10 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.commands import EXIT_OK
 from distill.commands.shared import Verbs, add_verb
-from distill.tracking.config import TrackerConfig, TrackerName
+
+if TYPE_CHECKING:
+    from distill.tracking.config import TrackerConfig, TrackerName
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -37,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _config(to: TrackerName, project: str, uri: str | None) -> TrackerConfig:
+def _config(to: "TrackerName", project: str, uri: str | None) -> "TrackerConfig":
     from pydantic import ValidationError
+
+    from distill.tracking.config import TrackerConfig
 
     try:
         return TrackerConfig(to=(to,), project=project, uri=uri)

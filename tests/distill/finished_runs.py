@@ -117,7 +117,14 @@ def write_dataset(folder: Path, arm: str, num_rows: int = 3) -> Mapping[str, Any
         for row in rows
     ]
     for row in tokens:
-        kept = {"num_tokens": 4, "num_loss_tokens": 2, "num_prompt_tokens": 2, "num_hints": 1, "kind": "k"}
+        kept = {
+            "num_tokens": 4,
+            "num_loss_tokens": 2,
+            "num_prompt_tokens": 2,
+            "num_hints": 1,
+            "kind": "k",
+            "part": 0,
+        }
         assert tally.add(row | kept | {"broken": "", "left_out": "", "leaks": []})
     pq.write_table(pa.Table.from_pylist(rows, schema=SFT_SCHEMA), folder / "rows.parquet")
     pq.write_table(pa.Table.from_pylist(tokens, schema=TOKENS_SCHEMA), folder / "tokens.parquet")
