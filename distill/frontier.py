@@ -3,7 +3,7 @@
 Knows columns of episodes; tokens are those of an episode's prompts and replies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,19 @@ from distill.episode_columns import EpisodeColumns, paired
 
 
 def token_frontier(
-    episodes: Mapping[str, EpisodeColumns], *, resamples: int = statistics.NUM_RESAMPLES
+    episodes: Mapping[str, EpisodeColumns],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    resamples: int = statistics.NUM_RESAMPLES,
 ) -> list[dict[str, Any]]:
-    """One point an arm: tokens and success of an episode with their 95 % intervals, and who dominates it.
+    """One point an arm that was played: tokens and success of an episode with their 95 % intervals, and who dominates it. `rows`: the arms as
+    `results.json` has them.
 
     An arm is dominated by one that wins as often or more with as many tokens or fewer, and is better in one of the two. Such a rank is of
     means; `certain` says whether both differences keep their sign in 95 % intervals over the pairs that both arms played.
     """
     scored = {name: c.where(~c.error) for name, c in episodes.items()}
-    points = [_point(columns, resamples) for columns in scored.values() if len(columns)]
+    points = [_point(row, scored[row["name"]], resamples) for row in rows if row["success_rate"] is not None]
     for point in points:
         better = [other for other in points if _dominates(other, point)]
         # Of several the one that wins most: it is on the frontier itself.
@@ -33,19 +37,15 @@ def token_frontier(
     return points
 
 
-def _point(columns: EpisodeColumns, resamples: int) -> dict[str, Any]:
-    rate, effective = (
-        float(columns.success.mean()),
-        statistics.effective_number(columns.success, columns.task),
-    )
+def _point(row: Mapping[str, Any], columns: EpisodeColumns, resamples: int) -> dict[str, Any]:
     sums = statistics.cluster_sums(_tokens(columns)[:, None], columns.task)
     (interval,) = statistics.bootstrap_intervals(sums, resamples=resamples)
     return {
-        "arm": columns.name,
+        "arm": row["name"],
         "tokens": float(sums.means[0]),
         "tokens_ci95": list(interval),
-        "success_rate": rate,
-        "success_ci95": list(statistics.wilson_interval(rate * effective, effective)),
+        "success_rate": row["success_rate"],
+        "success_ci95": row["success_ci95"],
     }
 
 

@@ -19,42 +19,39 @@ REFERENCE = "base"
 
 def kind_cells(
     episodes: Mapping[str, EpisodeColumns],
+    rows: Sequence[Mapping[str, Any]],
     kinds: Sequence[str],
     *,
     resamples: int = statistics.NUM_RESAMPLES,
 ) -> dict[str, Any]:
-    """One cell for every arm and kind that was played. `kinds`: of each task of the panel. Episodes that the machinery lost count nowhere.
+    """One cell for every arm and kind that was played. `rows`: the arms as `results.json` has them, with their success by kind; `kinds`: of each
+    task of the panel. Episodes that the machinery lost count nowhere.
 
     Intervals of differences resample whole tasks; they are not corrected for the number of cells.
     """
     kinds_C = np.array(kinds)
     scored = {name: columns.where(~columns.error) for name, columns in episodes.items()}
     reference = scored.get(REFERENCE)
-    cells = [
-        _cell(columns, kind, kinds_C)
-        | {"difference": _difference(columns, reference, kind, kinds_C, resamples)}
-        for columns in scored.values()
-        for kind in np.unique(kinds_C[columns.task])
-    ]
+    cells = []
+    for row in rows:
+        own = scored[row["name"]]
+        kind_N = kinds_C[own.task]
+        for kind, figures in row["kinds"].items():
+            num_tasks = len(np.unique(own.task[kind_N == kind]))
+            cells.append(
+                {
+                    "arm": row["name"],
+                    "kind": kind,
+                    **{name: figures[name] for name in ("n", "success_rate", "success_ci95")},
+                    "num_tasks": num_tasks,
+                    "few": num_tasks < FEWEST_TASKS,
+                    "difference": _difference(own, reference, kind, kinds_C, resamples),
+                }
+            )
     return {
         "reference": REFERENCE if reference is not None else None,
         "fewest_tasks": FEWEST_TASKS,
         "cells": cells,
-    }
-
-
-def _cell(columns: EpisodeColumns, kind: str, kinds_C: NDArray[Any]) -> dict[str, Any]:
-    own = columns.where(kinds_C[columns.task] == kind)
-    rate, effective = float(own.success.mean()), statistics.effective_number(own.success, own.task)
-    num_tasks = len(np.unique(own.task))
-    return {
-        "arm": columns.name,
-        "kind": str(kind),
-        "n": len(own),
-        "num_tasks": num_tasks,
-        "few": num_tasks < FEWEST_TASKS,
-        "success_rate": rate,
-        "success_ci95": list(statistics.wilson_interval(rate * effective, effective)),
     }
 
 

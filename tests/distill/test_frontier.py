@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from distill.episode_columns import read_episodes
-from distill.frontier import token_frontier
+from distill.results import build_results
 
 
 def dearer(trajectories, tokens):
@@ -17,8 +16,7 @@ def dearer(trajectories, tokens):
 
 
 def frontier_of(panel, arms):
-    columns = {name: read_episodes(name, own, panel) for name, own in arms.items()}
-    return {point["arm"]: point for point in token_frontier(columns, resamples=300)}
+    return {point["arm"]: point for point in build_results("s", panel, arms, resamples=300)["frontier"]}
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from distill.episode_columns import read_episodes
-from distill.kind_cells import FEWEST_TASKS, kind_cells
+from distill.kind_cells import FEWEST_TASKS
+from distill.results import build_results
 
 
 def cells_of(panel, arms):
-    columns = {name: read_episodes(name, own, panel) for name, own in arms.items()}
-    found = kind_cells(columns, [task.kind for task in panel.tasks], resamples=300)
+    found = build_results("s", panel, arms, resamples=300)["kinds"]
     return found, {(cell["arm"], cell["kind"]): cell for cell in found["cells"]}
 
 
