@@ -29,9 +29,14 @@ ARM_MARKERS = {
 }
 
 # Placeholders that no palette uses; the page's own colours take their place.
-INK, MUTED, RULE = "#010203", "#040506", "#070809"
-_VARIABLES = {INK: "var(--ink, #1d2126)", MUTED: "var(--muted, #5c6670)", RULE: "var(--rule, #d5dae0)"}
-_OWN_STYLE = "<style>:root{--ink:#1d2126;--muted:#5c6670;--rule:#d5dae0}@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--muted:#a2abb5;--rule:#3a424c}}</style>"
+INK, MUTED, RULE, PAPER = "#010203", "#040506", "#070809", "#0a0b0c"
+_VARIABLES = {
+    INK: "var(--ink, #1d2126)",
+    MUTED: "var(--muted, #5c6670)",
+    RULE: "var(--rule, #d5dae0)",
+    PAPER: "var(--paper, #ffffff)",
+}
+_OWN_STYLE = "<style>:root{--paper:#ffffff;--ink:#1d2126;--muted:#5c6670;--rule:#d5dae0}@media(prefers-color-scheme:dark){:root{--paper:#14171b;--ink:#e8eaed;--muted:#a2abb5;--rule:#3a424c}}</style>"
 
 
 def standalone(svg: str) -> str:

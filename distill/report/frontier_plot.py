@@ -7,6 +7,7 @@ from distill.report.canvas import (
     ARM_MARKERS,
     INK,
     MUTED,
+    PAPER,
     RULE,
     as_svg,
     colour_of,
@@ -33,7 +34,10 @@ def frontier_plot(points: Sequence[Mapping[str, Any]]) -> str | None:
     heights = [100 * point["success_rate"] for point in points]
     heights = spread_labels(heights, highs, gap=0.06 * top, reach=0.45 * span)
     for point, height in zip(points, heights, strict=True):
-        ax.text(point["tokens_ci95"][1] + 0.03 * span, height, plain(point["arm"]), va="center", color=INK)
+        # On a patch of paper, or the lines of other arms would run through the name.
+        patch = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
+        right = point["tokens_ci95"][1] + 0.03 * span
+        ax.text(right, height, plain(point["arm"]), va="center", color=INK, bbox=patch)
     ax.set_xlabel("tokens an episode, prompt and written, with 95 % interval")
     ax.set_ylabel("success, %, with 95 % interval")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
