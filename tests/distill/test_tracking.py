@@ -22,7 +22,7 @@ from distill.tracking.config import TrackerConfig
 from distill.tracking.feed import STATE, Feed
 from distill.tracking.rows import row_of
 
-SECRET = "hunter2-of-the-environment"
+SECRET = "hunter2-of-the-environment"  # pragma: allowlist secret
 
 
 class Recording:
@@ -193,7 +193,10 @@ def test_a_file_that_became_shorter_is_an_error(run):
 def test_nothing_of_the_settings_but_what_is_named_is_told(run, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     document = json.loads((run.run_dir / "run.json").read_text())
-    document["config"]["writer"] |= {"base_url": f"https://{SECRET}", "api_key_env": "OPENAI_API_KEY"}
+    document["config"]["writer"] |= {
+        "base_url": f"https://{SECRET}",
+        "api_key_env": "OPENAI_API_KEY",
+    }  # pragma: allowlist secret
     document["config"]["model"]["model"] = "/home/somebody/models/tiny"
     (run.run_dir / "run.json").write_text(json.dumps(document))
     tracker = Recording()
