@@ -13,7 +13,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
 sys.path.insert(0, str(Path(__file__).parent))
 
-from finished_runs import FinishedRun, small_study
+from finished_studies import FinishedRun, small_study
 from tiny_model import tiny_adapter, tiny_model  # noqa: F401
 
 from distill import cli

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from finished_runs import STEPS, FinishedRun, small_study
+from finished_studies import STEPS, FinishedRun, small_study
 
 from distill.run_metrics import METRICS, append_metrics, identity, read_metrics
 

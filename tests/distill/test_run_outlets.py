@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from finished_runs import FinishedRun, small_study
+from finished_studies import FinishedRun, small_study
 
 from distill.attribution_found import find_attributions
 from distill.attribution_run import ATTRIBUTION, attribution_stage
