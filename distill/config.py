@@ -16,6 +16,7 @@ from actors.config import (
 from distill.arms import BUILT_IN, REROLL, ArmConfig, HintedArm, StudentArm, built_in
 from distill.hints.config import BankConfig, FleetWriterConfig, RetrieverConfig, WriterConfig
 from distill.prices import PricesConfig
+from distill.tracking.config import TrackerConfig
 from envs.config import EnvConfig, GenerateConfig
 from envs.registry import spec_of
 from train.config import TrainConfig
@@ -97,6 +98,7 @@ class StudyConfig(_Frozen):
     statistics: StatisticsConfig = StatisticsConfig()
     prices: PricesConfig = PricesConfig()
     """For sums of money in the report; a model's price here wins over the package's table."""
+    tracker: TrackerConfig = TrackerConfig()
     beside: tuple[str, ...] = ()
     """Other studies, by name or file, that run with this one and stand on its report's page, such as the same arms in another environment."""
 

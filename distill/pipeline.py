@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from distill.ablation import Ablation
 from distill.arms import HintedArm
 from distill.atomic import write_atomically
+from distill.attribution_found import find_attributions
 from distill.attribution_run import attribution_stage
 from distill.config import StudyConfig
+from distill.outlets import RunOutlets
+from distill.run_metrics import append_metrics
 from distill.stages import Stage, StageStatus, StageStore, content_hash, run_stages
 from distill.study import StudyPlan, plan_stages
 
@@ -31,12 +34,15 @@ def run_study(
     """
     store = StageStore(out / "store")
     planned = [(study, plan_stages(study)) for study in (*beside, config)]
+    outlets = [RunOutlets(out / study.name, study, plan, store) for study, plan in planned]
     with _Workplace(planned, store, address) as workplace:
-        for study, plan in planned[:-1]:
-            workplace.run(study, plan, out)
+        for (study, plan), outlet in zip(planned[:-1], outlets[:-1], strict=True):
+            workplace.run(study, plan, out, outlet.update)
             _write_report(out / study.name, study, plan, store)
-        workplace.run(*planned[-1], out)
+            outlet.finish()
+        workplace.run(*planned[-1], out, outlets[-1].update)
     _write_report(out / config.name, *planned[-1], store, planned[:-1])
+    outlets[-1].finish()
     return out / config.name
 
 
@@ -49,11 +55,13 @@ def run_ablation(ablation: Ablation, out: Path, *, address: str | None = None) -
 
     store = StageStore(out / "store")
     planned = [(cell.config, plan_stages(cell.config)) for cell in ablation.cells]
+    outlets = [RunOutlets(out / config.name, config, plan, store) for config, plan in planned]
     with _Workplace(planned, store, address) as workplace:
-        for config, plan in planned:
-            workplace.run(config, plan, out)
+        for (config, plan), outlet in zip(planned, outlets, strict=True):
+            workplace.run(config, plan, out, outlet.update)
             _write_report(out / config.name, config, plan, store)
-    made_from = _made_from(planned)
+            outlet.finish()
+    made_from = _made_from(planned, store)
     report = out / ablation.name / "report"
     if not _is_up_to_date(report, made_from):
         write_ablation_report(ablation, [plan for _, plan in planned], store, report)
@@ -74,6 +82,8 @@ def run_attribution(
         store.manifest(source)
     with _Workplace([(config, plan)], store, address) as workplace:
         workplace.run_stages(config, [stage])
+    append_metrics(out / config.name, [stage], plan, store)
+    _show_attribution(out / config.name, config, plan, store)
     return store.folder(stage)
 
 
@@ -140,12 +150,15 @@ class _Workplace:
         self._open = ExitStack()
         self._fleets: FleetHolder | None = None
 
-    def run(self, config: StudyConfig, plan: StudyPlan, out: Path) -> None:
-        """Do what is owed of one study."""
+    def run(self, config: StudyConfig, plan: StudyPlan, out: Path, progressed: Callable[[], None]) -> None:
+        """Do what is owed of one study; `progressed` is called at the start and whenever stages have ended."""
         _write_run(out / config.name, config, plan, self._store)
-        self.run_stages(config, plan.stages)
+        progressed()
+        self.run_stages(config, plan.stages, progressed)
 
-    def run_stages(self, config: StudyConfig, stages: Sequence[Stage]) -> None:
+    def run_stages(
+        self, config: StudyConfig, stages: Sequence[Stage], progressed: Callable[[], None] = lambda: None
+    ) -> None:
         if all(self._store.is_done(stage) for stage in stages):
             return
         # Imported here: a fully cached study and `plan` need neither ray nor vllm.
@@ -157,7 +170,7 @@ class _Workplace:
             self._fleets = FleetHolder()
             self._open.callback(self._fleets.close)
         runners = StudyRunners(config, self._store, self._fleets)
-        run_stages(stages, self._store, runners.runners, runners.together)
+        run_stages(stages, self._store, runners.runners, runners.together, progressed=progressed)
 
     def __enter__(self) -> "_Workplace":
         return self
@@ -194,17 +207,37 @@ def _write_report(
     """Unless it was made from the very same stages and settings before."""
     from distill.study_report import write_study_report
 
-    made_from = _made_from([(config, plan), *beside])
+    made_from = _made_from([(config, plan), *beside], store)
     report = run_dir / "report"
     if not _is_up_to_date(report, made_from):
         write_study_report(config, plan, store, report, beside)
         write_atomically(report / "made_from", made_from + "\n")
 
 
-def _made_from(studies: Sequence[tuple[StudyConfig, StudyPlan]]) -> str:
+def _show_attribution(run_dir: Path, config: StudyConfig, plan: StudyPlan, store: StageStore) -> None:
+    """Put the credit on the study's page, where there is one."""
+    if not (run_dir / "report" / "results.json").exists():
+        return
+    if config.beside:
+        log.info(
+            "run %s again to see the credit in its report, on whose page other studies stand", config.name
+        )
+        return
+    _write_report(run_dir, config, plan, store)
+
+
+def _made_from(studies: Sequence[tuple[StudyConfig, StudyPlan]], store: StageStore) -> str:
     from distill.study_report import REPORT_VERSION
 
-    parts = [[study.model_dump(mode="json"), [stage.key for stage in plan.stages]] for study, plan in studies]
+    parts = [
+        [
+            # Who is told of a study changes nothing that its report says.
+            study.model_dump(mode="json", exclude={"tracker"}),
+            [stage.key for stage in plan.stages],
+            {arm: folder.name for arm, folder in find_attributions(study, plan, store).items()},
+        ]
+        for study, plan in studies
+    ]
     return content_hash([REPORT_VERSION, *parts])
 
 

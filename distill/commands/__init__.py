@@ -12,6 +12,8 @@ VERBS = (
     "plan",
     "power",
     "report",
+    "track",
+    "export",
     "attribute",
     "replay",
     "failures",

@@ -3,7 +3,15 @@
 import argparse
 
 from distill.commands import EXIT_OK
-from distill.commands.shared import Verbs, add_json, add_study, add_subverbs, add_verb, load_study
+from distill.commands.shared import (
+    Verbs,
+    add_json,
+    add_study,
+    add_subverbs,
+    add_verb,
+    load_study,
+    study_path,
+)
 
 
 def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
@@ -33,6 +41,12 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_validate(args: argparse.Namespace) -> int:
+    from distill.ablation import is_grid, load_ablation
+
+    if is_grid(study_path(args.study)):
+        grid = load_ablation(study_path(args.study), args.overrides, find_study=study_path)
+        print(f"{args.study}: grid {grid.name!r} of {len(grid.cells)} studies is valid")
+        return EXIT_OK
     config = load_study(args)
     from distill.settings import config_hash
 

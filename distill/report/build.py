@@ -5,6 +5,8 @@ from pathlib import Path
 
 from distill.atomic import write_atomically
 from distill.report import plots
+from distill.report.canvas import standalone
+from distill.report.frontier_plot import frontier_plot
 from distill.report.inputs import ReportInputs
 from distill.report.page import render_page
 from distill.report.table import table_text
@@ -20,7 +22,7 @@ def build_report(inputs: ReportInputs, out_dir: Path, *, beside: Sequence[Report
     write_atomically(out_dir / "results.json", results_text(inputs.results))
     write_atomically(out_dir / "table.txt", table_text(inputs.results))
     for name, svg in figures.items():
-        write_atomically(out_dir / "plots" / f"{name}.svg", plots.standalone(svg))
+        write_atomically(out_dir / "plots" / f"{name}.svg", standalone(svg))
     page = out_dir / "report.html"
     studies = [(inputs, figures), *((other, _figures(other)) for other in beside)]
     write_atomically(page, render_page(studies))
@@ -30,7 +32,7 @@ def build_report(inputs: ReportInputs, out_dir: Path, *, beside: Sequence[Report
 def _figures(inputs: ReportInputs) -> Mapping[str, str]:
     drawn = {
         "success": plots.success_plot(inputs.results),
-        "tokens": plots.tokens_plot(inputs.results),
+        "frontier": frontier_plot(inputs.results["frontier"]),
         "kinds": plots.kinds_plot(inputs.results),
         "loss": plots.loss_plot(inputs.curves),
     }

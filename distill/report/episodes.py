@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from distill.atomic import write_atomically
-from distill.report import plots
+from distill.report.canvas import colour_of
 
 _FOLDER = Path(__file__).parent
 PAGE, CHUNKS = "episodes.html", "episodes"
@@ -169,7 +169,7 @@ def _index_document(
         "arms": [
             {
                 "name": name,
-                "colour": plots.ARM_COLOURS.get(name, plots.OTHER_COLOUR),
+                "colour": colour_of(name),
                 "outcomes": "".join(outcomes[name].outcomes),
                 "steps": outcomes[name].steps,
                 "scores": outcomes[name].scores,

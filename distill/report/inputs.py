@@ -46,6 +46,8 @@ class ReportInputs:
     """Where the page of all episodes lies, as seen from the report; "" where there is none."""
     samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     """By arm, training rows to look at token by token."""
+    attributions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By hinted arm, what `attribution.json` says of it."""
 
 
 def collect_inputs(
@@ -57,6 +59,7 @@ def collect_inputs(
     failures: EpisodeSource | None = None,
     curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
     samples: Mapping[str, Sequence[Sample]] | None = None,
+    attributions: Mapping[str, Mapping[str, Any]] | None = None,
     summary: str = "",
     honesty: str = "",
     browser: str = "",
@@ -73,6 +76,7 @@ def collect_inputs(
         curves=dict(curves or {}),
         browser=browser,
         samples=dict(samples or {}),
+        attributions=dict(attributions or {}),
     )
 
 

@@ -12,8 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from actors.trajectory import Trajectory
-from distill.hints.hint import Hint
-from distill.report import plots, words
+from distill.report import credit, words
+from distill.report.canvas import colour_of
+from distill.report.frontier_plot import frontier_words
+from distill.report.heat import heat_map
+from distill.report.hint_rows import hint_rows
 from distill.report.inputs import ReportInputs
 from distill.report.tokens import loss_words, token_view
 
@@ -78,7 +81,11 @@ def _part(inputs: ReportInputs, figures: Mapping[str, str], *, at: str) -> dict[
         "success_rows": [r for r in results["comparisons"] if r["metric"] == "success"],
         "other_rows": [r for r in results["comparisons"] if r["metric"] != "success"],
         "figures": {name: Markup(svg) for name, svg in figures.items()},
-        "hints": _hint_rows(inputs),
+        "heat": heat_map(results["kinds"]),
+        "frontier": frontier_words(results["frontier"]),
+        "hints": hint_rows(inputs, HINTS_SHOWN),
+        "credits": credit.credit_summaries(inputs.attributions),
+        "missing_credit": credit.missing_credit(results, inputs.attributions),
         "episodes": [_episode(t) for t in inputs.failures.values()],
         "example": _example(inputs),
         "training": facts_table(
@@ -171,8 +178,10 @@ def _environment() -> Environment:
         payback=words.payback,
         metric_words=words.METRIC_WORDS,
         arm_words=words.ARM_WORDS,
-        arm_colour=lambda name: plots.ARM_COLOURS.get(name, plots.OTHER_COLOUR),
+        arm_colour=colour_of,
         plain=plain,
+        credit_bar=credit.bar,
+        few_flips=credit.few,
         token_view=token_view,
         loss_words=loss_words,
     )
@@ -197,18 +206,6 @@ def _buttons(text: str) -> Markup:
         Markup("<kbd>{}</kbd>").format(piece) if n % 2 else escape(piece) for n, piece in enumerate(pieces)
     ]
     return Markup("").join(marked)
-
-
-def _hint_rows(inputs: ReportInputs) -> list[dict[str, Any]]:
-    ranked: Sequence[Hint] = sorted(inputs.hints, key=lambda hint: (-hint.count, hint.kind, hint.text))
-    return [
-        {
-            "hint": hint,
-            "shown": [inputs.failures[s] for s in hint.sources if s in inputs.failures],
-            "others": sum(s not in inputs.failures for s in hint.sources),
-        }
-        for hint in ranked[:HINTS_SHOWN]
-    ]
 
 
 def _episode(trajectory: Trajectory) -> dict[str, Any]:

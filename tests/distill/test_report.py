@@ -10,10 +10,11 @@ import pytest
 
 from actors.trajectory import EndReason, GivenHint
 from distill.dataset_card import Sample
-from distill.hints.hint import Hint
+from distill.hints.hint import Hint, Writing, hint_of
 from distill.ledger import StageCost, StudyCosts
-from distill.report import plots, words
+from distill.report import canvas, plots, words
 from distill.report.build import build_report
+from distill.report.frontier_plot import frontier_plot, frontier_words
 from distill.report.inputs import SOURCES_SHOWN_PER_HINT, ReportInputs, choose_example, collect_inputs
 from distill.report.page import default_summary
 from distill.report.table import table_text
@@ -37,6 +38,20 @@ HINT_OF_BASE = Hint(
     text="Open a closed {container} first.", kind="k", env="alfworld", sources=(), writer="diagnostician"
 )
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $x$ & \" '"
+
+
+def attribution(hint_id, *, text="Open it.", num_flips=12, **changes):
+    credit = {
+        "id": hint_id,
+        "text": text,
+        "num_flips": num_flips,
+        "needed": 0.5,
+        "enough": 0.25,
+        "shapley": 0.375,
+        "shapley_ci95": [0.1, 0.6],
+    }
+    flips = {"num_flips": 14, "num_unstable": 2, "num_broken": 1, "any_alone": 0.25, "together_only": 0.75}
+    return flips | {"hints": [credit]} | changes
 
 
 class Page(HTMLParser):
@@ -150,7 +165,7 @@ def test_the_report_is_one_file_that_reaches_for_nothing(inputs, tmp_path):
         "results.json",
         "table.txt",
         "success.svg",
-        "tokens.svg",
+        "frontier.svg",
         "kinds.svg",
         "loss.svg",
     }
@@ -211,9 +226,11 @@ def test_nothing_that_models_or_data_write_becomes_markup(panel_of, arms_of, tmp
     arms = {name: [spoil(t) for t in own] for name, own in arms.items()}
     panel = replace(panel, tasks=tuple(replace(t, kind=EVIL) for t in panel.tasks))
     lost = [t for t in arms["base"] if not t.success]
-    hints = [
-        Hint(text=EVIL, kind=EVIL, env="alfworld", sources=(lost[0].id, EVIL), writer=EVIL, uses_oracle=True)
+    writings = [
+        Writing(source=source, text=EVIL, writer=EVIL, task=EVIL, prompt_sha256=EVIL, uses_oracle=True)
+        for source in (lost[0].id, EVIL)
     ]
+    hints = [hint_of(writings, EVIL, kind=EVIL, env="alfworld")]
     results = build_results(
         EVIL,
         panel,
@@ -231,9 +248,11 @@ def test_nothing_that_models_or_data_write_becomes_markup(panel_of, arms_of, tmp
         hints=hints,
         failures=arms["base"],
         curves={EVIL: [{"step": 1, "loss": 1.0}]},
+        attributions={EVIL: attribution(hints[0].id, text=EVIL)},
         summary=EVIL,
         honesty=EVIL,
     )
+    results["frontier"][0] |= {"arm": EVIL}
     assert inputs.example is not None and inputs.failures
     html = build_report(inputs, tmp_path).read_text()
     page = Page(html)
@@ -332,19 +351,19 @@ def test_the_example_does_without_a_teacher_and_without_a_fitting_task(study):
 
 def test_plots_are_well_formed_and_take_their_ink_from_the_page(study):
     results = study[2]
-    for draw in (plots.success_plot, plots.tokens_plot, plots.kinds_plot):
-        svg = draw(results)
+    frontier = frontier_plot(results["frontier"])
+    for svg in (plots.success_plot(results), frontier, plots.kinds_plot(results)):
         texts = "".join(ElementTree.fromstring(svg).itertext())
-        assert "distill" in texts, draw.__name__
+        assert "distill" in texts
         assert "var(--ink" in svg and "#010203" not in svg and "DejaVu" not in svg
-        assert "prefers-color-scheme" in plots.standalone(svg)
-        ElementTree.fromstring(plots.standalone(svg))
+        assert "prefers-color-scheme" in canvas.standalone(svg)
+        ElementTree.fromstring(canvas.standalone(svg))
 
 
 def test_labels_of_near_points_do_not_touch():
-    moved = plots._spread_labels([50, 51, 50.5, 90], [1, 1, 1, 1], gap=4, reach=1)
+    moved = canvas.spread_labels([50, 51, 50.5, 90], [1, 1, 1, 1], gap=4, reach=1)
     assert sorted(moved) == [50, 54, 58, 90]
-    assert plots._spread_labels([50, 51], [1, 9], gap=4, reach=1) == [50, 51]
+    assert canvas.spread_labels([50, 51], [1, 9], gap=4, reach=1) == [50, 51]
 
 
 def shopping_arms(panel, env, make_trajectory):
@@ -456,3 +475,95 @@ def test_the_summary_tells_an_imported_bank_from_own_failures(panel_of, arms_of,
     told = [default_summary(ReportInputs(results=results, hints=(a_hint,))) for results in (own, imported)]
     assert "its failures were turned into 1 short hints, and it played again as a teacher" in told[0]
     assert "was given an imported bank of 1 short hints and played as a teacher" in told[1]
+
+
+def test_a_hint_shows_its_lineage_and_its_credit(inputs, study, tmp_path):
+    lost = [t for t in study[1]["base"] if not t.success][:3]
+    told = [Writing(source=t.id, text="Open it first.", writer="w1", task=t.task.key) for t in lost[:2]]
+    other = Writing(source=lost[2].id, text="First, open it.", writer="w2", prompt_sha256="ab" * 32)
+    hint = hint_of([*told, other], "Open it first.", kind="k", env="alfworld")
+    named = replace(inputs, hints=(hint,), attributions={"teacher": attribution(hint.id)})
+    text = " ".join(Page(build_report(named, tmp_path).read_text()).text.split())
+    assert "3 failures of 1 task, 2 wordings" in text or "3 failures of 2 tasks, 2 wordings" in text
+    assert "Open it first. 2 times by w1" in text
+    assert "First, open it. 1 times by w2" in text and "asked by prompt abababababab" in text
+    assert "0.38 (0.10 to 0.60), 12 flips" in text
+    assert (
+        "Of the 12 that count, one hint alone wins 25 %" in text
+        and "1 more were lost by the machinery" in text
+    )
+    assert "offbook attribute" not in text
+
+
+def test_without_attribution_the_page_names_the_command(inputs, tmp_path):
+    text = Page(build_report(inputs, tmp_path).read_text()).text
+    assert "offbook attribute runs/demo plays" in text and "not asked" in text
+
+
+def test_credit_from_few_flips_is_greyed(inputs, a_hint, tmp_path):
+    def few_lines(num_flips):
+        told = {"teacher": attribution(inputs.hints[0].id, num_flips=num_flips)}
+        page = Page(build_report(replace(inputs, attributions=told), tmp_path).read_text())
+        return [attrs for tag, attrs in page.tags if tag == "tr" and attrs.get("class") == "few"]
+
+    assert len(few_lines(4)) == 1 and not few_lines(5)
+
+
+def test_heat_cells_say_their_number_and_grey_ones_say_why(inputs, study, tmp_path):
+    panel, arms, results = study
+    page = Page(build_report(inputs, tmp_path).read_text())
+    cells = [attrs for tag, attrs in page.tags if tag == "td" and attrs.get("class", "").startswith("heat")]
+    assert len(cells) == 3 * 6 + 3 * 5 and all("--shade" in attrs["style"] for attrs in cells)
+    (base,) = [
+        c for c in results["kinds"]["cells"] if c["arm"] == "base" and c["kind"] == panel.tasks[0].kind
+    ]
+    assert f"{100 * base['success_rate']:.0f} " in page.text and "n 60" in page.text
+    few = replace(panel, tasks=panel.tasks[:12], hashes=panel.hashes[:12])
+    keys = {task.key for task in few.tasks}
+    small = {name: [t for t in own if t.task.key in keys] for name, own in arms.items()}
+    page = Page(build_report(ReportInputs(results=build_results("s", few, small)), tmp_path).read_text())
+    cells = [attrs for tag, attrs in page.tags if tag == "td" and attrs.get("class", "").startswith("heat")]
+    assert {attrs["class"] for attrs in cells} == {"heat few"} and not any(
+        "style" in attrs for attrs in cells
+    )
+    assert "4 tasks only" in page.text and "fewer than 10 tasks: too few to read" in page.text
+
+
+def test_the_frontier_in_words_names_who_beats_whom():
+    point = {"tokens_ci95": [0, 0], "success_ci95": [0, 0]}
+    beaten = {
+        "arm": "base",
+        "n_pairs": 30,
+        "success_gain": 0.1,
+        "success_gain_ci95": [0.02, 0.18],
+        "tokens_saved": 40.0,
+        "tokens_saved_ci95": [-5.0, 90.0],
+        "certain": False,
+    }
+    points = [
+        point | {"arm": "wide", "tokens": 100.0, "success_rate": 0.4, "dominated_by": beaten},
+        point | {"arm": "rich", "tokens": 200.0, "success_rate": 0.9, "dominated_by": None},
+        point | {"arm": "base", "tokens": 60.0, "success_rate": 0.5, "dominated_by": None},
+    ]
+    first, second = frontier_words(points)
+    assert first == "On the frontier, from fewest tokens: base, rich."
+    assert second.startswith(
+        "wide is dominated by base: +10.0 points of success (95 % 2.0 to 18.0) with 40 tokens"
+    )
+    assert second.endswith("on the means only, an interval holds zero.")
+    assert frontier_words(points[:1]) == []
+
+
+def test_training_curves_of_all_seeds_share_one_legend_line():
+    curves = {
+        f"{arm} s{seed}": [{"step": i, "loss": 1.0} for i in range(40)]
+        for arm in ("baseline", "distill")
+        for seed in range(3)
+    }
+    texts = "".join(ElementTree.fromstring(plots.loss_plot(curves)).itertext())
+    assert texts.count("distill (3 seeds)") == 1 and texts.count("baseline (3 seeds)") == 1
+
+
+def test_the_mean_curve_stops_where_the_first_seed_does():
+    runs = [{0: 1.0, 1: 0.5, 2: 0.1}, {0: 3.0, 1: 1.5}]
+    assert plots._mean_curve(runs) == ([0, 1], [2.0, 1.0])
