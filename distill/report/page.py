@@ -89,7 +89,7 @@ def _part(inputs: ReportInputs, figures: Mapping[str, str], *, at: str) -> dict[
         "episodes": [_episode(t) for t in inputs.failures.values()],
         "example": _example(inputs),
         "training": facts_table(
-            [(str(row.get("arm", "")), flatten(row)) for row in results["training"]], without="arm"
+            [(str(row.get("arm", "")), flatten(_readable(row))) for row in results["training"]], without="arm"
         ),
         "samples": [(arm, sample) for arm, samples in inputs.samples.items() for sample in samples],
         "setup": facts_table([(arm["name"], flatten(_setup(arm))) for arm in results["arms"]]),
@@ -120,6 +120,17 @@ def default_summary(inputs: ReportInputs) -> str:
         f"{first} Below, {len(arms)} arms play the same {panel['num_tasks']:,} held-out tasks of {panel['name']} "
         f"under {seeds} seed{'s' if seeds != 1 else ''} and are compared pair by pair."
     )
+
+
+_FOR_MACHINES = ("arm", "agent", "sources", "sha256", "seal")
+"""Of a dataset's card: what stands elsewhere on the page, and hashes, which `results.json` holds and nobody reads in a narrow column."""
+
+
+def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
+    card = row.get("dataset")
+    if not isinstance(card, Mapping):
+        return dict(row)
+    return {**row, "dataset": {name: value for name, value in card.items() if name not in _FOR_MACHINES}}
 
 
 def flatten(row: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -123,4 +123,5 @@ async def test_a_line_break_after_the_key_is_no_part_of_it(server, monkeypatch):
 
 
 def test_a_password_in_the_address_is_not_named():
-    assert place_of("https://me:secret@host:8/v1?key=secret", "m") == "https://host:8/v1 (model 'm')"
+    address = "https://me:secret@host:8/v1?key=secret"  # pragma: allowlist secret
+    assert place_of(address, "m") == "https://host:8/v1 (model 'm')"

@@ -567,3 +567,20 @@ def test_training_curves_of_all_seeds_share_one_legend_line():
 def test_the_mean_curve_stops_where_the_first_seed_does():
     runs = [{0: 1.0, 1: 0.5, 2: 0.1}, {0: 3.0, 1: 1.5}]
     assert plots._mean_curve(runs) == ([0, 1], [2.0, 1.0])
+
+
+def test_the_training_table_leaves_hashes_to_the_files(panel_of, arms_of, tmp_path):
+    panel = panel_of(6)
+    card = {
+        "rows": 12345,
+        "sha256": {"rows.parquet": "ab" * 32},
+        "seal": "cd" * 32,
+        "sources": [{"name": "x"}],
+    }
+    training = [{"arm": "distill", "seed": 0, "dataset": card}]
+    results = build_results("s", panel, arms_of(panel), training=training, resamples=100)
+    build_report(ReportInputs(results=results), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    shown = page[page.index('id="training"') : page.index('id="setup"')]
+    assert "12,345" in shown and "ab" * 32 not in shown and "cd" * 32 not in shown
+    assert "cd" * 32 in (tmp_path / "results.json").read_text()
