@@ -29,9 +29,10 @@ def examples_of_study(config: StudyConfig, *, per_kind: int, sources: Sequence[P
 
 def check_examples(config: StudyConfig, panel: Panel) -> None:
     """Raise `ExamplesError` where the study's prompts show the solution of a task of this panel."""
-    if config.agent.shots:
-        assert config.agent.examples is not None
-        check_apart(load_examples(Path(config.agent.examples), config.env.name), panel)
+    for agent in (config.agent, config.hints_from):
+        if agent is not None and agent.shots:
+            assert agent.examples is not None
+            check_apart(load_examples(Path(agent.examples), config.env.name), panel)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ _ENDS = {
     EndReason.STEP_LIMIT: "the number of steps was used up",
     EndReason.TOKEN_LIMIT: "it became too long",
     EndReason.REPETITION: "it repeated itself",
+    EndReason.REFUSALS: "the world refused too many replies in a row",
 }
 
 

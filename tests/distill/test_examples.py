@@ -240,8 +240,13 @@ def test_a_panel_that_exists_only_once_it_is_made_is_held_against_the_examples_t
     write_examples(made, tmp_path / "e.jsonl")
     config = study(agent={"shots": 2, "examples": str(tmp_path / "e.jsonl")})
     check_examples(config, make_panel("other", SCRIPTED, list_tasks(SCRIPTED, "test")))
+    panel = make_panel("made", SCRIPTED, [made[-1].task])
     with pytest.raises(ExamplesError, match="evaluation panel 'made'"):
-        check_examples(config, make_panel("made", SCRIPTED, [made[-1].task]))
+        check_examples(config, panel)
+    # A hint written by an agent that saw the solution would carry it over.
+    miner = study(hints_from={"shots": 2, "examples": str(tmp_path / "e.jsonl")})
+    with pytest.raises(ExamplesError, match="evaluation panel 'made'"):
+        check_examples(miner, panel)
 
 
 def plan_test_task():
