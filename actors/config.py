@@ -144,8 +144,9 @@ class RolloutConfig(_Frozen):
     """Env host processes, one CPU each."""
     slots_per_host: int = Field(default=32, ge=1)
     """Episodes in flight in one host."""
-    at_once: int = Field(default=2, ge=1)
-    """Rollouts of a study that may share the engines at a time, each with hosts of its own: the next arm plays while one waits for its last episodes."""
+    at_once: int = Field(default=1, ge=1)
+    """Rollouts of a study that share the engines at a time, each with hosts of its own: the next arm plays while one waits for its last
+    episodes. Worth it where engines have room to spare; on two cores, which one rollout fills, 2 took a third longer than 1."""
     max_retries: int = Field(default=3, ge=0)
     """Fresh starts of an episode, with the same seed, after a crash or a failed model call; then it is recorded as an error."""
     recycle_after: int = Field(default=10_000, ge=1)
