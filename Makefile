@@ -18,7 +18,7 @@ CODE := envs actors distill train tests benchmarks
 
 PYTEST := $(PY) -m pytest
 
-.PHONY: help venv test test-fast test-slow test-gpu lint format demo pocket pocket-shop bench lock scan clean
+.PHONY: help venv test test-fast test-slow test-gpu lint format demo pocket pocket-shop pocket-stateact pocket-shop-stateact bench lock scan clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,12 @@ pocket: venv ## train the shipped pocket model again, from nothing, and run the 
 
 pocket-shop: venv ## train the shipped pocket shopper again, from nothing (45 minutes)
 	$(PY) -m distill.pocket --env webshop --minutes 38
+
+pocket-stateact: venv ## teach the shipped pocket model StateAct (20 minutes)
+	$(PY) -m distill.pocket --agent stateact --minutes 20
+
+pocket-shop-stateact: venv ## teach the shipped pocket shopper StateAct (20 minutes)
+	$(PY) -m distill.pocket --env webshop --agent stateact --minutes 20
 
 bench: venv ## every figure of the README
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) "$$script"; done

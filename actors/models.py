@@ -6,7 +6,12 @@ import struct
 from pathlib import Path
 
 _POCKET = Path(__file__).resolve().parent.parent / "distill" / "pocket"
-POCKETS = {"pocket": _POCKET / "model", "pocket-shop": _POCKET / "shop" / "model"}
+POCKETS = {
+    "pocket": _POCKET / "model",
+    "pocket-stateact": _POCKET / "model_stateact",
+    "pocket-shop": _POCKET / "shop" / "model",
+    "pocket-shop-stateact": _POCKET / "shop" / "model_stateact",
+}
 """The models that ship with Offbook, by name."""
 _SMALL_BYTES = 200 * 2**20
 """Below this a second thread costs more than it gives."""
@@ -17,7 +22,7 @@ class ModelError(ValueError):
 
 
 def resolve_model(name: str) -> str:
-    """The folder of a checkpoint: `pocket`, `pocket-shop`, a folder, or a Hugging Face id (fetched unless it is in the local cache)."""
+    """The folder of a checkpoint: one of `POCKETS`, a folder, or a Hugging Face id (fetched unless it is in the local cache)."""
     if name in POCKETS:
         missing = f"the {name} model is missing from {{}}; train it with `make {name}`"
         return str(_checkpoint(POCKETS[name], missing))

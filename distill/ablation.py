@@ -149,13 +149,16 @@ def _axes(path: Path, overrides: Sequence[Override]) -> dict[str, list[_Point]]:
 
 
 def _grid(path: Path, above: tuple[Path, ...] = ()) -> Any:
-    """The axes of a grid and of those that it extends; an axis given again takes the place of the one below."""
+    """The axes of a grid and of those that it extends; an axis given again takes the place of the one below, one that is unset is gone."""
     layer = read_layer(path)
     grid, base = layer.get("grid"), layer.get("extends")
     below = base_of(path, base) if isinstance(base, str) else None
     if isinstance(grid, dict) and below is not None and below not in above and is_grid(below):
         inherited = _grid(below, (*above, path))
-        return {**inherited, **grid} if isinstance(inherited, dict) else grid
+        if not isinstance(inherited, dict):
+            return grid
+        unset = layer.get("unset", [])
+        return {name: axis for name, axis in inherited.items() if f"grid.{name}" not in unset} | grid
     return grid
 
 

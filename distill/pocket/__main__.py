@@ -4,25 +4,22 @@ import argparse
 import logging
 from pathlib import Path
 
-from distill.pocket.build import build, print_table
+from distill.pocket.build import SHIPPED, build, print_table
 
-OUT = {"alfworld": Path("runs/pocket"), "webshop": Path("runs/pocket-shop")}
-MODELS = {
-    "alfworld": Path(__file__).parent / "model",
-    "webshop": Path(__file__).parent / "shop" / "model",
-}
-"""What is shipped."""
+NAMES = {"alfworld": "pocket", "webshop": "pocket-shop"}
 
 
 def main() -> None:
     args = _parser().parse_args()
-    out = args.out or OUT[args.env]
+    name = NAMES[args.env] + ("" if args.agent == "react" else f"-{args.agent}")
+    out = args.out or Path("runs") / name
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.command == "evaluate":
-        print_table(args.env, args.model or MODELS[args.env], out, games=args.games, seed=args.seed + 1)
+        model = args.model or SHIPPED[args.env, args.agent]
+        print_table(args.env, args.agent, model, out, games=args.games, seed=args.seed + 1)
         return
-    build(args.env, out, minutes=args.minutes, seed=args.seed)
-    print_table(args.env, out / "model", out, games=args.games, seed=args.seed + 1)
+    build(args.env, args.agent, out, minutes=args.minutes, seed=args.seed)
+    print_table(args.env, args.agent, out / "model", out, games=args.games, seed=args.seed + 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,14 +31,20 @@ def _parser() -> argparse.ArgumentParser:
         default="train",
         help="train (default) or evaluate",
     )
-    parser.add_argument("--env", choices=tuple(MODELS), default="alfworld", help="what it plays (alfworld)")
+    parser.add_argument("--env", choices=tuple(NAMES), default="alfworld", help="what it plays (alfworld)")
+    parser.add_argument(
+        "--agent",
+        choices=("react", "stateact"),
+        default="react",
+        help="how it speaks (react, from nothing; stateact starts from the shipped model that speaks react)",
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="wall time of the training (60)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--games", type=int, default=200, help="unseen tasks of the table (200)")
     parser.add_argument(
         "--out",
         type=Path,
-        help="where all is written (runs/pocket or, for --env webshop, runs/pocket-shop)",
+        help="where all is written (runs/pocket, runs/pocket-shop, or the same with -stateact)",
     )
     parser.add_argument(
         "--model",

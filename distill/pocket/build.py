@@ -4,11 +4,13 @@ import logging
 import multiprocessing
 import os
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from distill.pocket.corpus import write_shards, write_tokenizer
-from distill.pocket.lessons import Lessons
+from distill.pocket.lessons import AgentName, Lessons
 from distill.pocket.orphans import end_with_parent
 from distill.pocket.tokenizer import PARTS
 
@@ -18,16 +20,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EnvName = Literal["alfworld", "webshop"]
+_HERE = Path(__file__).parent
+SHIPPED: Mapping[tuple[EnvName, AgentName], Path] = {
+    ("alfworld", "react"): _HERE / "model",
+    ("alfworld", "stateact"): _HERE / "model_stateact",
+    ("webshop", "react"): _HERE / "shop" / "model",
+    ("webshop", "stateact"): _HERE / "shop" / "model_stateact",
+}
 _SHARDS = 130
 """More than ninety minutes of an idle machine use; they are written while the training reads them."""
 _EPISODES_PER_SHARD = 2500
 
 
-def build(env: EnvName, out: Path, *, minutes: float, seed: int) -> None:
-    """Everything but the table; goes on where an earlier call into the same folder stopped."""
+def build(env: EnvName, agent: AgentName, out: Path, *, minutes: float, seed: int) -> None:
+    """Everything but the table; goes on where an earlier call into the same folder stopped. ReAct is learnt from nothing, StateAct by the
+    model that ships for ReAct."""
     from distill.pocket.pretrain import PretrainConfig, train
 
-    lessons = lessons_of(env, out)
+    lessons = lessons_of(env, agent, out)
     tokenizer, shards = out / "tokenizer", out / "shards"
     if not (tokenizer / PARTS).is_file():
         write_tokenizer(tokenizer, lessons, seed=seed)
@@ -38,7 +48,11 @@ def build(env: EnvName, out: Path, *, minutes: float, seed: int) -> None:
     (shards / "num_shards").write_text(f"{_SHARDS}\n")
     writer.start()
     try:
-        train(PretrainConfig(minutes=minutes, seed=seed), shards, tokenizer, out / "training")
+        config = PretrainConfig(minutes=minutes, seed=seed)
+        if agent != "react":
+            start = require_model(SHIPPED[env, "react"])
+            config = replace(config, start_from=str(start), drill_steps=0)
+        train(config, shards, tokenizer, out / "training")
     finally:
         writer.terminate()
         writer.join()
@@ -46,16 +60,16 @@ def build(env: EnvName, out: Path, *, minutes: float, seed: int) -> None:
     log.info("the model is in %s", out / "model")
 
 
-def lessons_of(env: EnvName, out: Path) -> Lessons:
+def lessons_of(env: EnvName, agent: AgentName, out: Path) -> Lessons:
     if env == "webshop":
         from distill.pocket.shop.lessons import ShopLessons
 
-        shops = ShopLessons(out / "shops")
+        shops = ShopLessons(out / "shops", agent=agent)
         shops.prepare()
         return shops
     from distill.pocket.households import HouseholdLessons
 
-    return HouseholdLessons()
+    return HouseholdLessons(agent=agent)
 
 
 def assemble(weights: Path, tokenizer: Path, folder: Path) -> None:
@@ -69,15 +83,20 @@ def assemble(weights: Path, tokenizer: Path, folder: Path) -> None:
         target.chmod(0o644)
 
 
-def print_table(env: EnvName, model: Path, out: Path, *, games: int, seed: int) -> None:
+def require_model(folder: Path) -> Path:
+    if not (folder / "model.safetensors").is_file():
+        raise SystemExit(
+            f"{folder} holds no pocket model; make one with `make pocket`, or `make pocket-shop` for --env webshop"
+        )
+    return folder
+
+
+def print_table(env: EnvName, agent: AgentName, model: Path, out: Path, *, games: int, seed: int) -> None:
     """Greedy play of unseen tasks of each size under each way of advising."""
     from distill.pocket.evaluate import evaluate
 
-    if not (model / "model.safetensors").is_file():
-        raise SystemExit(
-            f"{model} holds no pocket model; make one with `make pocket`, or `make pocket-shop` for --env webshop"
-        )
-    course, tasks = _course(env, out, games, seed)
+    require_model(model)
+    course, tasks = _course(env, agent, out, games, seed)
     for what, max_steps, exercises in tasks:
         print(f"{len(exercises)} unseen {what}, at most {max_steps} steps, greedy")
         for arm in course.arms:
@@ -86,16 +105,16 @@ def print_table(env: EnvName, model: Path, out: Path, *, games: int, seed: int) 
 
 
 def _course(
-    env: EnvName, out: Path, games: int, seed: int
+    env: EnvName, agent: AgentName, out: Path, games: int, seed: int
 ) -> tuple["Course", list[tuple[str, int, list["Exercise"]]]]:
     if env == "webshop":
         from distill.pocket.shop import lessons
 
-        return lessons.course(), [("purchases", 15, [*lessons.unseen(out / "shops", seed, games)])]
+        return lessons.course(agent), [("purchases", 15, [*lessons.unseen(out / "shops", seed, games)])]
     from distill.pocket import households
 
     small, full = households.unseen(seed, games), households.unseen(seed, games // 2, "full")
-    return households.course(), [
+    return households.course(agent), [
         ("households, small rooms", 30, [*small]),
         ("households, full rooms", 50, [*full]),
     ]

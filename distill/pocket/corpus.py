@@ -33,6 +33,8 @@ def write_shards(
         if path.is_file():
             continue
         rng = random.Random(f"shard-{seed}-{number}")
-        shard = make_shard(partial(lessons.draw, rng, number), encoder, episodes_per_shard)
+        shard = make_shard(
+            partial(lessons.draw, rng, number), encoder, episodes_per_shard, lessons.max_tokens
+        )
         shard.save(path)
         log.info("%s: %d episodes, %d tokens", path.name, episodes_per_shard, len(shard.tokens))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NO_LOSS, REPLY, ECHO = 0, 1, 2
 """What a token is to the loss: none, the assistant's own, a name that an observation repeats."""
 MAX_TOKENS = 1024
+"""Of an episode that is learnt, unless lessons say otherwise."""
 _ECHO_REACH = 16
 
 
@@ -98,7 +99,9 @@ class Shard:
             return cls(tokens=arrays["tokens"], roles=arrays["roles"], starts=arrays["starts"])
 
 
-def make_shard(draw: Callable[[], Episode], encoder: MessageEncoder, num_episodes: int) -> Shard:
+def make_shard(
+    draw: Callable[[], Episode], encoder: MessageEncoder, num_episodes: int, max_tokens: int = MAX_TOKENS
+) -> Shard:
     """So many episodes of those drawn; too long ones are left out."""
     tokens: list[int] = []
     roles: list[int] = []
@@ -106,7 +109,7 @@ def make_shard(draw: Callable[[], Episode], encoder: MessageEncoder, num_episode
     while len(starts) <= num_episodes:
         episode = draw()
         ids, kinds = encoder.chat(episode.messages, episode.slips)
-        if len(ids) > MAX_TOKENS:
+        if len(ids) > max_tokens:
             continue
         tokens += ids
         roles += kinds

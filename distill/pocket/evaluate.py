@@ -16,6 +16,9 @@ from distill.pocket.episodes import MessageEncoder
 from envs.base import StepResult
 from envs.task import Task
 
+MAX_REPLY = 96
+"""Tokens; a thought or a command has up to twenty, a reply of StateAct up to eighty."""
+
 
 class Exercise(Protocol):
     """One unseen task, ready to be played any number of times."""
@@ -110,7 +113,7 @@ def evaluate(
         play(group)
         players += group
     kinds = sorted({p.kind for p in players})
-    watched = [t.valid for p in players for t in p.turns if t.reply.startswith(course.watched)]
+    watched = [t.valid for p in players for t in p.turns if (t.action or "").startswith(course.watched)]
     return ArmResult(
         arm=arm,
         num_games=len(players),
@@ -180,11 +183,13 @@ class _Player:
         return observation
 
 
-def _play(network, tokenizer, encoder: MessageEncoder, players: list[_Player], max_reply: int = 24) -> None:  # type: ignore[no-untyped-def]
+def _play(
+    network, tokenizer, encoder: MessageEncoder, players: list[_Player], max_reply: int = MAX_REPLY
+) -> None:  # type: ignore[no-untyped-def]
     from distill.pocket.network import Decoder
     from distill.pocket.tokenizer import END
 
-    decoder = Decoder(network, len(players))
+    decoder = Decoder(network, len(players), max_length=network.config.max_position)
     end, user, assistant = (
         tokenizer.token_to_id(t) for t in (END, "\n<|im_start|>user\n", "\n<|im_start|>assistant\n")
     )

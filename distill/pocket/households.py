@@ -11,11 +11,13 @@ from actors.config import AgentConfig
 from actors.trajectory import GivenHint
 from distill.pocket.advice import common_words, draw_advice, phrase
 from distill.pocket.demonstrator import Demonstration, demonstrate, rough_step_limit
-from distill.pocket.episodes import Episode
+from distill.pocket.episodes import MAX_TOKENS, Episode
 from distill.pocket.evaluate import Advise, Course
 from distill.pocket.habits import HABIT_OF_KIND, Habit, draw_habits, habits_of_kind
+from distill.pocket.lessons import AgentName
 from distill.pocket.phrases import with_noise
-from distill.pocket.vocabulary import HOUSEHOLDS, Vocabulary
+from distill.pocket.stateact import HouseholdState, restate
+from distill.pocket.vocabulary import HOUSEHOLDS, HOUSEHOLDS_STATEACT
 from envs.alfworld.game import KINDS, Game
 from envs.alfworld.generate import Rooms, make_game
 from envs.alfworld.world import BANNER, World
@@ -45,13 +47,14 @@ _READING_SHARDS = 9
 
 
 class HouseholdLessons:
-    """See `distill.pocket.lessons.Lessons`."""
+    """See `distill.pocket.lessons.Lessons`. Without a `mix`, that of the shard's number; StateAct is taught to who reads already."""
 
-    vocabulary: Vocabulary = HOUSEHOLDS
-
-    def __init__(self, mix: MixConfig | None = None):
-        self.agent: PromptedAgent = load_agent(AgentConfig(prompt="brief"), "alfworld")
-        self.mix = mix
+    def __init__(self, mix: MixConfig | None = None, agent: AgentName = "react"):
+        self.agent: PromptedAgent = load_agent(AgentConfig(name=agent, prompt="brief"), "alfworld")
+        restated = agent == "stateact"
+        self.vocabulary = HOUSEHOLDS_STATEACT if restated else HOUSEHOLDS
+        self.max_tokens = 2 * MAX_TOKENS if restated else MAX_TOKENS
+        self.mix = mix or (MixConfig() if restated else None)
 
     def texts(self, rng: random.Random) -> list[str]:
         return [phrase(rng, habit) for habit in Habit for _ in range(300)]
@@ -67,13 +70,14 @@ def mix_of_shard(number: int) -> MixConfig:
     return _READING if number < _READING_SHARDS else MixConfig()
 
 
-def draw_episode(rng: random.Random, agent: Agent, mix: MixConfig) -> Episode:
+def draw_episode(rng: random.Random, agent: PromptedAgent, mix: MixConfig) -> Episode:
     if rng.random() < mix.drills:
         return draw_drill(rng, agent, mix)
     rooms = rng.choices(_ROOMS, _weights(mix))[0]
     game = make_game(rng, rooms=rooms).game
     advice, habits = _draw_advised(rng, game, mix)
-    shown = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)), slips=rng)
+    played = demonstrate(game, habits, max_steps=rough_step_limit(rng, len(game.receptacles)), slips=rng)
+    shown = as_told(agent, game, played)
     return Episode(messages=render(agent, game, shown, advice), slips=shown.slips)
 
 
@@ -88,12 +92,12 @@ _KINDS_WITH_A_HABIT = [kind for kind in KINDS if HABIT_OF_KIND[kind]]
 """A habit of one kind is seen in a sixth of all episodes: drills make up for it."""
 
 
-def draw_drill(rng: random.Random, agent: Agent, mix: MixConfig) -> Episode:
+def draw_drill(rng: random.Random, agent: PromptedAgent, mix: MixConfig) -> Episode:
     """The beginning of an episode up to its first thought, which says the plan: what advice changes is nearly all that is learnt from it.
     The odds of each habit are those of whole episodes."""
     game = make_game(rng, rooms="small", kind=rng.choice(_KINDS_WITH_A_HABIT)).game
     advice, habits = _draw_advised(rng, game, mix, planned=0.6)
-    shown = demonstrate(game, habits, max_steps=1)
+    shown = as_told(agent, game, demonstrate(game, habits, max_steps=1))
     return Episode(messages=render(agent, game, replace(shown, turns=shown.turns[:1]), advice))
 
 
@@ -110,6 +114,17 @@ def _draw_advised(
     ]
     habits = draw_habits(rng, game.goal.object_type, {a.habit for a in advice if a.habit})
     return [with_noise(rng, a.text, mix.noise) for a in advice], habits
+
+
+def as_told(agent: PromptedAgent, game: Game, shown: Demonstration) -> Demonstration:
+    """A demonstration, which speaks as ReAct does, in the agent's own way."""
+    if agent.kind == "react":
+        return shown
+    goal = game.goal
+    short = f"{goal.object_type} for the {goal.receptacle_type}"
+    if goal.lamp_type:
+        short = f"{goal.object_type} and the {goal.lamp_type}"
+    return restate(shown, HouseholdState(short), agent.grammar)
 
 
 def render(agent: Agent, game: Game, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:
@@ -191,5 +206,5 @@ ARMS: Mapping[str, Advise] = {
 }
 
 
-def course() -> Course:
-    return Course(agent=HouseholdLessons().agent, arms=ARMS, watched="take ")
+def course(agent: AgentName = "react") -> Course:
+    return Course(agent=HouseholdLessons(agent=agent).agent, arms=ARMS, watched="take ")

@@ -1,11 +1,13 @@
 """What a pocket model is taught: the seam between environments and training. Knows neither."""
 
 import random
-from typing import Protocol
+from typing import Literal, Protocol
 
 from actors.agents.prompted import PromptedAgent
 from distill.pocket.episodes import Episode
 from distill.pocket.vocabulary import Vocabulary
+
+AgentName = Literal["react", "stateact"]
 
 
 class Lessons(Protocol):
@@ -14,6 +16,8 @@ class Lessons(Protocol):
     vocabulary: Vocabulary
     agent: PromptedAgent
     """Whose format the model speaks."""
+    max_tokens: int
+    """Longer episodes are left out."""
 
     def texts(self, rng: random.Random) -> list[str]:
         """Running text from which the pieces of unknown words are learnt."""

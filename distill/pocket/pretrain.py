@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill.pocket.episodes import ECHO, REPLY, Batch, Shard, batches
-from distill.pocket.network import NetworkConfig, PocketNetwork, qwen2_state, save_qwen2
+from distill.pocket.network import NetworkConfig, PocketNetwork, load_network, qwen2_state, save_qwen2
 from distill.pocket.orphans import end_with_parent
 from distill.pocket.tokenizer import END, PAD, TokenParts, load_parts
 
@@ -62,6 +62,8 @@ class PretrainConfig:
     kv_heads: int = 3
     inner: int = 512
     rope_theta: float = 1e6
+    start_from: str = ""
+    """Folder of a model of the same size to start with: what its tokenizer knows, this model knows; "": from nothing."""
 
 
 class Muon:
@@ -161,6 +163,8 @@ class _Trainer:
             torch.tensor(parts.words),
             torch.tensor(parts.numbers),
         )
+        if config.start_from:
+            take_over(self.network, vocab, Path(config.start_from))
         self.name_ids = [i for i, n in enumerate(parts.numbers) if n]
         self.names_of_word = _names_of_word(parts)
         self.match_every = config.match_every if len(self.names_of_word) >= MATCHED else 0
@@ -337,6 +341,26 @@ class _Trainer:
         self.step, self.tokens, self.elapsed, self.shard_number = state["counters"]
         if self.world > 1:
             dist.barrier()
+
+
+def take_over(network: PocketNetwork, vocab: Mapping[str, int], folder: Path) -> None:
+    """Give `network` the weights of a saved model, token by token of its own vocabulary; tokens that are new there stay as they began."""
+    from tokenizers import Tokenizer
+
+    before = load_network(folder)
+    if replace(before.config, vocab_size=network.config.vocab_size) != network.config:
+        raise ValueError(f"{folder} holds a network of {before.config}, which cannot become {network.config}")
+    known = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+    shared = [(index, known[token]) for token, index in vocab.items() if token in known]
+    mine, theirs = (torch.tensor(ids) for ids in zip(*shared, strict=True))
+    state = {name: t for name, t in before.state_dict().items() if name.startswith(("blocks.", "norm"))}
+    with torch.no_grad():
+        network.load_state_dict(state, strict=False)
+        # What words and numbers share is in the whole rows already.
+        network.words.zero_()
+        network.numbers.zero_()
+        network.own.mul_(before.own.std() / network.own.std())
+        network.own[mine] = before.own[theirs]
 
 
 def _names_of_word(parts: TokenParts) -> dict[int, list[int]]:

@@ -1,6 +1,6 @@
 """What a vocabulary of the pocket model's tokenizer consists of, and that of the households. Knows no tokenizer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from envs.alfworld.catalogue import FIXTURE_TYPES, RECEPTACLE_TYPES, THING_TYPES
@@ -23,6 +23,9 @@ class Vocabulary:
     pattern: str
     """A regular expression of the pieces that names stand in, tried after the phrases."""
     names: tuple[Name, ...]
+
+    def with_phrases(self, *phrases: str) -> "Vocabulary":
+        return replace(self, phrases=(*self.phrases, *phrases))
 
 
 _MOST_NUMBERED = {"cabinet": 30, "drawer": 30, "shelf": 16}
@@ -112,3 +115,12 @@ HOUSEHOLDS = Vocabulary(
     ),
 )
 """`mug 1` is one token, so that copying a name is copying one token."""
+STATE_PHRASES = ("goal:", "\nthought:", "\naction: ", " None")
+"""Of StateAct in both environments; a command's own words stand right behind the frame, as they begin a reply of ReAct."""
+HOUSEHOLDS_STATEACT = HOUSEHOLDS.with_phrases(
+    *STATE_PHRASES,
+    "\nlocations visited:",
+    "\ncurrent location:",
+    "\ncurrent inventory:",
+    " starting location",
+)

@@ -101,6 +101,8 @@ studies = ["other.toml"]
         assert cell.config.seeds == (7,), "what it starts from"
         assert cell.config.retriever.frequency_weight == 1.0, "the grid below"
         assert cell.config.retriever.k == 2
+    fewer = grid(twin.replace("[grid.k]", 'unset = ["grid.skill"]\n[grid.k]', 1))
+    assert [cell.labels for cell in fewer.cells] == [("k2", "other")]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,19 +11,21 @@ from actors.chat import Message
 from actors.config import AgentConfig
 from actors.trajectory import GivenHint
 from distill.pocket.demonstrator import Demonstration
-from distill.pocket.episodes import Episode
+from distill.pocket.episodes import MAX_TOKENS, Episode
 from distill.pocket.evaluate import Advise, Course
+from distill.pocket.lessons import AgentName
 from distill.pocket.phrases import with_noise
 from distill.pocket.shop.advice import common_words, draw_advice, phrase
 from distill.pocket.shop.demonstrator import RESULTS_SHOWN, demonstrate, noun_of
 from distill.pocket.shop.habits import ShopHabit, draw_habits
-from distill.pocket.shop.vocabulary import SHOP
-from distill.pocket.vocabulary import Vocabulary
+from distill.pocket.shop.vocabulary import SHOP, SHOP_STATEACT
+from distill.pocket.stateact import ShopState, restate
 from envs.base import StepResult
 from envs.config import ShopConfig, WebshopConfig
 from envs.registry import generate, list_tasks, open_env
 from envs.task import Task
 from envs.webshop.catalogue import Catalogue
+from envs.webshop.goals import Goal
 
 SHOPS = 24
 """Shops that demonstrations are drawn from; each has products of its own."""
@@ -48,13 +50,15 @@ class ShopMix:
 
 
 class ShopLessons:
-    """See `distill.pocket.lessons.Lessons`. `folder` holds the shops, or will."""
+    """See `distill.pocket.lessons.Lessons`. `folder` holds the shops, or will; StateAct is taught to who reads already."""
 
-    vocabulary: Vocabulary = SHOP
+    max_tokens = MAX_TOKENS
 
-    def __init__(self, folder: Path, *, shops: int = SHOPS):
+    def __init__(self, folder: Path, *, shops: int = SHOPS, agent: AgentName = "react"):
         self.folder, self.shops = folder, shops
-        self.agent: PromptedAgent = load_agent(AgentConfig(prompt="brief"), "webshop")
+        self.agent: PromptedAgent = load_agent(AgentConfig(name=agent, prompt="brief"), "webshop")
+        self.vocabulary = SHOP_STATEACT if agent == "stateact" else SHOP
+        self.reading_shards = 0 if agent == "stateact" else _READING_SHARDS
 
     def prepare(self) -> None:
         """Make the shops that are not there yet."""
@@ -71,7 +75,7 @@ class ShopLessons:
         return common_words(rng)
 
     def draw(self, rng: random.Random, shard: int) -> Episode:
-        mix = ShopMix(drills=0.9) if shard < _READING_SHARDS else ShopMix()
+        mix = ShopMix(drills=0.9) if shard < self.reading_shards else ShopMix()
         shop = rng.choice(self._shops)
         goals = shop.goals("human")
         goal = goals[rng.randrange(len(goals))]
@@ -79,7 +83,11 @@ class ShopLessons:
         advice = [draw_advice(rng) for _ in range(count)]
         habits = draw_habits(rng, noun_of(goal.text), {a.habit for a in advice if a.habit})
         drill = rng.random() < mix.drills
-        shown = demonstrate(shop, goal, habits, max_steps=0 if drill else _MAX_STEPS)
+        shown = as_told(
+            self.agent, goal, demonstrate(shop, goal, habits, max_steps=1 if drill else _MAX_STEPS)
+        )
+        if drill:
+            shown = replace(shown, turns=shown.turns[:1])
         return Episode(
             messages=_render(self.agent, shown, [with_noise(rng, a.text, mix.noise) for a in advice])
         )
@@ -93,7 +101,12 @@ class ShopLessons:
 
 
 _NO_TASK = Task(env="webshop", split="train", id="", kind="", goal="")
-"""ReAct's prompt says nothing of a task that its opening does not."""
+"""A chat without examples says nothing of a task that its opening does not."""
+
+
+def as_told(agent: PromptedAgent, goal: Goal, shown: Demonstration) -> Demonstration:
+    """A demonstration, which speaks as ReAct does, in the agent's own way."""
+    return shown if agent.kind == "react" else restate(shown, ShopState(noun_of(goal.text)), agent.grammar)
 
 
 def _render(agent: PromptedAgent, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:
@@ -146,5 +159,7 @@ ARMS: Mapping[str, Advise] = {
 }
 
 
-def course() -> Course:
-    return Course(agent=load_agent(AgentConfig(prompt="brief"), "webshop"), arms=ARMS, watched="click[")
+def course(agent: AgentName = "react") -> Course:
+    return Course(
+        agent=load_agent(AgentConfig(name=agent, prompt="brief"), "webshop"), arms=ARMS, watched="click["
+    )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from distill.pocket.vocabulary import Name, Vocabulary
+from distill.pocket.vocabulary import STATE_PHRASES, Name, Vocabulary
 from envs.webshop.assortment import BRAND_ENDS, BRAND_STARTS, KINDS, PRAISE, PURPOSES
 
 _PHRASES = (
@@ -125,3 +125,11 @@ SHOP = Vocabulary(
     ),
 )
 """A value, an attribute, a noun is one token wherever it stands, a code five of them."""
+SHOP_STATEACT = SHOP.with_phrases(
+    *STATE_PHRASES,
+    "\ncurrent location:",
+    "\ncurrent selection:",
+    " search page",
+    " results page",
+    " item page ",
+)
