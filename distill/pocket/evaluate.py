@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from actors.agents.base import Agent
 from actors.trajectory import GivenHint, Turn
 from distill.pocket.episodes import MessageEncoder
 from envs.base import StepResult
 from envs.task import Task
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from distill.pocket.network import PocketNetwork
 
 MAX_REPLY = 96
 """Tokens; a thought or a command has up to twenty, a reply of StateAct up to eighty."""
@@ -184,8 +189,12 @@ class _Player:
 
 
 def _play(
-    network, tokenizer, encoder: MessageEncoder, players: list[_Player], max_reply: int = MAX_REPLY
-) -> None:  # type: ignore[no-untyped-def]
+    network: "PocketNetwork",
+    tokenizer: "Tokenizer",
+    encoder: MessageEncoder,
+    players: list["_Player"],
+    max_reply: int = MAX_REPLY,
+) -> None:
     from distill.pocket.network import Decoder
     from distill.pocket.tokenizer import END
 
