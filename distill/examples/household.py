@@ -30,6 +30,14 @@ class HouseholdState:
     """Every place gone to, in the order of the first time."""
     inventory: str = ""
 
+    def fields(self) -> dict[str, str]:
+        """As the grammars name them; "": nothing to say."""
+        return {
+            "locations_visited": ", ".join(self.visited),
+            "current_location": self.location,
+            "current_inventory": self.inventory,
+        }
+
     def follow(self, action: str) -> None:
         """An action that the world allowed."""
         if gone := _GO.fullmatch(action):
@@ -50,9 +58,7 @@ def narrate(task: Task, played: Played, *, start: str = "starting location") -> 
         told.append(
             {
                 "goal": task.goal.rstrip(". "),
-                "locations_visited": ", ".join(state.visited),
-                "current_location": state.location,
-                "current_inventory": state.inventory,
+                **state.fields(),
                 "thought": _thought(task, actions, number),
             }
         )

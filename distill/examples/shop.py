@@ -29,6 +29,10 @@ class ShopState:
             return f"item page {self.product}" + (f", {self.sub_page}" if self.sub_page else "")
         return f"results page {self.page}" if self.page else SEARCH_PAGE
 
+    def fields(self) -> dict[str, str]:
+        """As the grammars name them; "": nothing to say."""
+        return {"current_location": self.location, "current_selection": ", ".join(self.selection)}
+
     def follow(self, action: str) -> None:
         """An action that the shop allowed."""
         found = _ACTION.fullmatch(action)
@@ -64,8 +68,7 @@ def narrate(task: Task, played: Played) -> list[dict[str, str]]:
         told.append(
             {
                 "goal": task.goal.rstrip(". "),
-                "current_location": state.location,
-                "current_selection": ", ".join(state.selection),
+                **state.fields(),
                 "thought": _thought(state, action),
             }
         )

@@ -198,7 +198,7 @@ def _play(
     from distill.pocket.network import Decoder
     from distill.pocket.tokenizer import END
 
-    decoder = Decoder(network, len(players), max_length=network.config.max_position)
+    decoder = Decoder(network, len(players))
     end, user, assistant = (
         tokenizer.token_to_id(t) for t in (END, "\n<|im_start|>user\n", "\n<|im_start|>assistant\n")
     )

@@ -9,6 +9,7 @@ from actors.agents.prompted import PromptedAgent, load_agent
 from actors.chat import Message
 from actors.config import AgentConfig
 from actors.trajectory import GivenHint
+from distill.examples.household import HouseholdState
 from distill.pocket.advice import common_words, draw_advice, phrase
 from distill.pocket.demonstrator import Demonstration, demonstrate, rough_step_limit
 from distill.pocket.episodes import MAX_TOKENS, Episode
@@ -16,7 +17,7 @@ from distill.pocket.evaluate import Advise, Course
 from distill.pocket.habits import HABIT_OF_KIND, Habit, draw_habits, habits_of_kind
 from distill.pocket.lessons import AgentName
 from distill.pocket.phrases import with_noise
-from distill.pocket.stateact import HouseholdState, restate
+from distill.pocket.stateact import restate
 from distill.pocket.vocabulary import HOUSEHOLDS, HOUSEHOLDS_STATEACT
 from envs.alfworld.game import KINDS, Game
 from envs.alfworld.generate import Rooms, make_game
@@ -124,7 +125,7 @@ def as_told(agent: PromptedAgent, game: Game, shown: Demonstration) -> Demonstra
     short = f"{goal.object_type} for the {goal.receptacle_type}"
     if goal.lamp_type:
         short = f"{goal.object_type} and the {goal.lamp_type}"
-    return restate(shown, HouseholdState(short), agent.grammar)
+    return restate(shown, short, HouseholdState(location="starting location"), agent.grammar)
 
 
 def render(agent: Agent, game: Game, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:

@@ -13,7 +13,6 @@ from distill.pocket.demonstrator import demonstrate
 from distill.pocket.habits import Habit
 from distill.pocket.households import HouseholdLessons, as_told, draw_episode
 from distill.pocket.shop.lessons import ShopLessons
-from distill.pocket.stateact import ShopState
 from envs.alfworld.generate import make_games
 from envs.alfworld.world import World
 
@@ -98,16 +97,6 @@ def test_a_shopper_tells_the_page_and_the_options(tmp_path):
     assert any("current location: results page 1" in reply for reply in replies)
     chosen = [r for r in replies if "current selection: None" not in r]
     assert chosen and all("current location: item page " in reply for reply in chosen)
-    state = ShopState("shirt")
-    for action in ("search[shirt]", "click[G0008KU2GX]", "click[red]", "click[xl]"):
-        state.follow(action)
-    assert dict(state.fields()) == {
-        "goal": "shirt",
-        "current_location": "item page G0008KU2GX",
-        "current_selection": "red, xl",
-    }
-    state.follow("click[< Prev]")
-    assert dict(state.fields())["current_selection"] == ""
 
 
 def test_a_drill_is_one_reply_and_episodes_fit_the_context(tmp_path):

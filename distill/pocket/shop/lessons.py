@@ -10,6 +10,7 @@ from actors.agents.prompted import PromptedAgent, load_agent
 from actors.chat import Message
 from actors.config import AgentConfig
 from actors.trajectory import GivenHint
+from distill.examples.shop import ShopState
 from distill.pocket.demonstrator import Demonstration
 from distill.pocket.episodes import MAX_TOKENS, Episode
 from distill.pocket.evaluate import Advise, Course
@@ -19,7 +20,7 @@ from distill.pocket.shop.advice import common_words, draw_advice, phrase
 from distill.pocket.shop.demonstrator import RESULTS_SHOWN, demonstrate, noun_of
 from distill.pocket.shop.habits import ShopHabit, draw_habits
 from distill.pocket.shop.vocabulary import SHOP, SHOP_STATEACT
-from distill.pocket.stateact import ShopState, restate
+from distill.pocket.stateact import restate
 from envs.base import StepResult
 from envs.config import ShopConfig, WebshopConfig
 from envs.registry import generate, list_tasks, open_env
@@ -106,7 +107,7 @@ _NO_TASK = Task(env="webshop", split="train", id="", kind="", goal="")
 
 def as_told(agent: PromptedAgent, goal: Goal, shown: Demonstration) -> Demonstration:
     """A demonstration, which speaks as ReAct does, in the agent's own way."""
-    return shown if agent.kind == "react" else restate(shown, ShopState(noun_of(goal.text)), agent.grammar)
+    return shown if agent.kind == "react" else restate(shown, noun_of(goal.text), ShopState(), agent.grammar)
 
 
 def _render(agent: PromptedAgent, shown: Demonstration, hints: Sequence[str]) -> tuple[Message, ...]:
