@@ -40,6 +40,8 @@ HintPlacement = Literal["system", "user", "before_examples", "after_examples"]
 class AgentConfig(_Frozen):
     name: Literal["react", "act", "stateact"] = "react"
     """`react`: a line a turn, a thought or a command; `act`: commands alone; `stateact`: every reply tells goal, state, thought and command."""
+    thoughts: bool = True
+    """Whether `stateact` is asked for thoughts; `react` without any is `act`."""
     prompt: Literal["brief", "full"] = "full"
     """Which of the agent's prompt texts: `full` tells an instruct model the commands, `brief` is one line for models trained on the format."""
     shots: int = Field(default=0, ge=0)
@@ -50,6 +52,14 @@ class AgentConfig(_Frozen):
     """`chat`: a message for every reply and every answer. `transcript`: the whole episode so far in one message of the user."""
     hint_placement: HintPlacement = "system"
     """Where hints of the start stand: behind the instruction, at the end of the first user message, or around the examples in it."""
+
+    @model_validator(mode="after")
+    def thoughts_can_be_left_out(self) -> "AgentConfig":
+        if not self.thoughts and self.name != "stateact":
+            raise ValueError(
+                f"thoughts = false is for name = 'stateact', not {self.name!r}; commands alone are name = 'act'"
+            )
+        return self
 
     @model_validator(mode="after")
     def shots_have_examples(self) -> "AgentConfig":

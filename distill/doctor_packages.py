@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 from distill.doctor import Finding, gpu_names
 from distill.version import project_root
 
+_NOT_LOCKED = ("tensorboard", "wandb")
+"""Extras that `make venv` leaves out."""
 _CUDA_BUILDS = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -31,6 +33,8 @@ def groups(has_gpu: bool) -> list[Group]:
         Group(name=engine, why="serving models", needed=True),
         Group(name="openai", why="models and hint writers behind an endpoint", needed=False),
         Group(name="alfworld", why="the original ALFWorld as a reference backend", needed=False),
+        Group(name="tensorboard", why="copies of metrics in TensorBoard", needed=False),
+        Group(name="wandb", why="copies of metrics in Weights & Biases", needed=False),
         Group(name="dev", why="tests and checks", needed=False),
     ]
 
@@ -86,7 +90,7 @@ def check(requirement: Requirement, group: Group, installed: str | None) -> Find
 
 def _install(extra: str) -> str:
     if (project_root() / "Makefile").is_file():
-        return "make venv"
+        return f"pip install -e '.[{extra}]'" if extra in _NOT_LOCKED else "make venv"
     if extra == "cpu":
         # Resolving this extra would bring CUDA builds along; the lock of the repository leaves them out.
         return "git clone the repository and run make venv there: the CPU set is installed from its lock"

@@ -127,11 +127,16 @@ def _scaled(stage: Stage, size: float, like: Mapping[str, Any], pilot: Pilot, gp
     return StageForecast(
         name=stage.name,
         episodes=size if is_rollout else 0.0,
-        prompt_tokens=counts["prompt_tokens"] * factor if is_rollout else 0.0,
-        completion_tokens=counts["completion_tokens"] * factor if is_rollout else 0.0,
+        prompt_tokens=_tokens(counts, "prompt_tokens") * factor if is_rollout else 0.0,
+        completion_tokens=_tokens(counts, "completion_tokens") * factor if is_rollout else 0.0,
         hours=like["seconds"] * factor / 3600,
         gpus=gpus,
     )
+
+
+def _tokens(counts: Mapping[str, Any], name: str) -> int:
+    """Those of a model that chose the hints included."""
+    return int(counts[name] + counts.get(f"retrieval_{name}", 0))
 
 
 def _taken(counts: Mapping[str, Any]) -> int:

@@ -63,6 +63,11 @@ class Grammar(_Frozen):
     unreadable: str = ""
     """The answer to a reply without an action."""
 
+    def without(self, name: str) -> "Grammar":
+        """The same without one of its fields; what is answered to an empty reply no longer lists them."""
+        kept = tuple(field for field in self.fields if field.name != name)
+        return self.model_copy(update={"fields": kept, "empty": self.unreadable})
+
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         return (*self.fields, self.action)

@@ -103,12 +103,15 @@ def load_agent(config: AgentConfig, env_name: str) -> PromptedAgent:
         raise ValueError(
             f"no {config.name} prompt for {env_name}.{config.prompt}; known: {known}; add {path.name} beside them"
         )
-    grammar = load_grammar(folder, env_name)
+    grammar, prompt = load_grammar(folder, env_name), _text(path)
+    if not config.thoughts:
+        thought = next(field for field in grammar.fields if field.name == "thought")
+        grammar, prompt = grammar.without("thought"), _without_line(prompt, f"{thought.label}: ")
     examples = _examples(config, env_name, grammar) if config.shots else ()
     return PromptedAgent(
         kind=config.name,
         grammar=grammar,
-        prompt=_text(path),
+        prompt=prompt,
         hint_header=_text(PROMPTS / "hint_block.txt"),
         layout=config.layout,
         hint_placement=config.hint_placement,
@@ -134,6 +137,10 @@ def _examples(config: AgentConfig, env_name: str, grammar: Grammar) -> tuple[Exa
                     f"{config.examples}: {example.task.key} does not say {min(missing)!r}, which {grammar.title} writes in every reply; make the file again"
                 )
     return examples
+
+
+def _without_line(text: str, begin: str) -> str:
+    return "\n".join(line for line in text.split("\n") if not line.startswith(begin))
 
 
 def _text(path: Path) -> str:

@@ -194,3 +194,22 @@ async def test_the_first_reply_reaches_the_world(name, begin, layout):
     assert trajectory.turns[0].action == "go to attic"
     assert trajectory.turns[0].valid
     assert "attic" in trajectory.turns[0].observation
+
+
+@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("prompt", ["brief", "full"])
+def test_stateact_without_thoughts_is_an_agent_of_its_own_that_never_asks_for_one(env, prompt):
+    thinking, plain = (agent_of("stateact", env, prompt=prompt, thoughts=t) for t in (True, False))
+    assert plain.name != thinking.name
+    assert "thought" not in plain.prompt and plain.prompt.splitlines()[0] == thinking.prompt.splitlines()[0]
+    asked = sum("thought:" in line for line in thinking.prompt.splitlines())
+    assert len(thinking.prompt.splitlines()) - len(plain.prompt.splitlines()) == asked == (prompt == "full")
+    fields = {field.name: STATES[field.name] for field in plain.grammar.fields}
+    *_, (reply, _) = write_replies(plain.grammar, {**fields, "thought": "I think."}, "look")
+    assert "think" not in reply and plain.parse(reply).action == "look"
+    assert "thought" not in plain.parse("").answer
+
+
+def test_only_stateact_can_do_without_thoughts():
+    with pytest.raises(ValueError, match="commands alone are name = 'act'"):
+        AgentConfig(name="react", thoughts=False)
