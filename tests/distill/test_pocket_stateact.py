@@ -163,7 +163,7 @@ def test_the_shipped_models_tell_how_things_stand_and_gain_by_advice(env, steps,
     course, tasks = _unseen(env, tmp_path)
     play = partial(evaluate, model, course, tasks, max_steps=steps)
     base, fitting, idle = (play(arm) for arm in ("base", "fitting", "idle"))
-    assert base.watched_right / base.watched_said > 0.85
+    assert base.watched_right / base.watched_said > (0.9 if env == "alfworld" else 0.7)
     assert fitting.successes >= base.successes + 0.1 * len(tasks)
     assert abs(idle.successes - base.successes) <= 0.2 * len(tasks)
 
