@@ -191,6 +191,11 @@ class Router:
         return sum(state != _State.GONE for state in self._states.values())
 
     @property
+    def num_open(self) -> int:
+        """Those that take new sessions."""
+        return sum(state == _State.OPEN for state in self._states.values())
+
+    @property
     def loads(self) -> dict[str, int]:
         return {
             engine: self._weight[engine] for engine, state in self._states.items() if state != _State.GONE

@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
-    from actors.rollout import Fleet
+    from actors.fleet import Fleet
 
     folder, is_random = _checkpoint(name, scratch)
     # A turn of a large model costs a hundred of the pocket model's: fewer episodes measure it as well.
