@@ -41,6 +41,9 @@ class Fleet:
         self._engine_kind = engine_kind
         self._start_timeout_s = start_timeout_s
         self._seats: Seats | None = None
+        self._nodes: NodeWatch | None = None
+        self._patience_s = 240.0
+        self._learnt_tokens: int | None = None
         self._draining: frozenset[str] = frozenset()
         self._version = 0
         if isinstance(model, EngineConfig):
@@ -106,6 +109,16 @@ class Fleet:
                 self._seats.join(address)
         return self._seats
 
+    def guess_tokens(self) -> int | None:
+        """What an episode may come to before any has ended: what those of the last rollout did, or a good part of the context."""
+        if self._learnt_tokens is None and self._ready:
+            return min(replica.info.max_model_len for replica in self._ready) // 4
+        return self._learnt_tokens
+
+    def learn_tokens(self, tokens: int | None) -> None:
+        """What the episodes of a rollout came to."""
+        self._learnt_tokens = tokens or self._learnt_tokens
+
     async def mind(self, nodes: NodeWatch, patience_s: float) -> None:
         """While a rollout runs: start what is missing, watch what is there, until cancelled."""
         if not isinstance(self.model, EngineConfig):
@@ -162,8 +175,6 @@ class Fleet:
 
     def _new_crew(self) -> Crew[Replica]:
         wanted = self.model.replicas if isinstance(self.model, EngineConfig) else 0
-        self._nodes: NodeWatch | None = None
-        self._patience_s = 240.0
         return Crew(wanted, self._recruit)
 
     def _recruit(self, number: int) -> Replica:

@@ -39,8 +39,15 @@ class HostPool:
 
     name = "a host"
 
-    def __init__(self, per_host: int, engines: Seats | None, *, recycle_after: int = 10_000) -> None:
-        """`engines`: None where the model needs none."""
+    def __init__(
+        self,
+        per_host: int,
+        engines: Seats | None,
+        *,
+        recycle_after: int = 10_000,
+        first_guess: int | None = None,
+    ) -> None:
+        """`engines`: None where the model needs none. `first_guess`: see `Growth`."""
         self._places, self._engines = Seats(per_host), engines
         self._recycle_after = recycle_after
         self._hosts: dict[str, PooledHost] = {}
@@ -48,7 +55,7 @@ class HostPool:
         self._losses_in_a_row: dict[str, int] = {}
         self._lost_at: dict[tuple[str, str, int], str] = {}
         self._changed = asyncio.Event()
-        self.growth = Growth()
+        self.growth = Growth(first_guess)
         self.pulses: dict[str, HostPulse] = {}
         """The last of each host that is there."""
 
@@ -128,7 +135,7 @@ class HostPool:
     async def _play_at(self, host: PooledHost, spec: EpisodeSpec, lost: int) -> Report | None:
         if self._engines is None:
             return await host.play(spec, lost, None)
-        seat = await self._engines.take(lambda: self.growth.tokens)
+        seat = await self._engines.take(lambda: self.growth.room)
         try:
             return await host.play(spec, lost, seat.at)
         finally:

@@ -161,7 +161,12 @@ async def _play_on_hosts(job: Job, cluster: _Cluster, progress: Callable[[Progre
 
     fleet, writer_name = cluster.fleet, unique_name("writer")
     writer = writer_actor(job.out_dir, writer_name)
-    pool = HostPool(job.in_flight, cluster.engines, recycle_after=job.config.recycle_after)
+    pool = HostPool(
+        job.in_flight,
+        cluster.engines,
+        recycle_after=job.config.recycle_after,
+        first_guess=fleet.guess_tokens(),
+    )
 
     def recruit(number: int) -> RayHost:
         start = partial(host_actor, job.play, fleet.membership, writer_name)
@@ -175,6 +180,7 @@ async def _play_on_hosts(job: Job, cluster: _Cluster, progress: Callable[[Progre
         for specs in _phases(job.owed, apart=fleet.swaps_weights):
             # The pool finds each episode its host: to the driver it is one, with the places of all.
             await _drive(job, specs, [pool], job.config.num_hosts * job.in_flight, progress)
+        fleet.learn_tokens(pool.growth.tokens)
         await writer.close.remote()
 
     try:

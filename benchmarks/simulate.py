@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from actors.admission import Admission, Growth
+from actors.admission import ROOM_SHARE, Admission, Growth  # noqa: E402
 from actors.retry import Again, RetryPolicy
 from actors.routing import LeastLoaded, Random, Router
 
@@ -42,6 +42,10 @@ class Settings:
     admission: str = "kv"
     """`kv`, or `none`: as many as there are slots."""
     kv_tokens: int = 1_000_000
+    first_guess_tokens: int = 8_000
+    """What an episode is taken to need until some have ended."""
+    room_share: float = ROOM_SHARE
+    """Of what an episode comes to, what must be free for it to begin."""
     prefill_tokens_s: float = 20_000
     decode_tokens_s: float = 10_000
     """All replies of an engine together."""
@@ -121,7 +125,10 @@ class Simulation:
         self.router = Router(policy=policy, sticky=settings.routing != "random")
         cap = -(-settings.in_flight // settings.engines)
         self.admission = Admission(self.router, cap=cap * (1 if settings.admission == "kv" else 1000))
-        self.growth, self.retry = Growth(), RetryPolicy(max_retries=3)
+        self.growth, self.retry = (
+            Growth(settings.first_guess_tokens, share=settings.room_share),
+            RetryPolicy(max_retries=3),
+        )
         self.engines = {f"engine {n}": Engine(f"engine {n}") for n in range(settings.engines)}
         for name in self.engines:
             self.admission.add(name, settings.kv_tokens if settings.admission == "kv" else None)
@@ -157,7 +164,7 @@ class Simulation:
             episode = self.owed[0]
             began = time.perf_counter()
             engine = self.admission.admit(
-                f"{episode.number}.{episode.attempt}", self.growth.tokens, episode.engine
+                f"{episode.number}.{episode.attempt}", self.growth.room, episode.engine
             )
             self._decided(began)
             if engine is None:
@@ -363,18 +370,18 @@ class Simulation:
 
     def _pulse(self) -> None:
         """What hosts tell of their sessions' tokens."""
-        held: dict[str, int] = dict.fromkeys(self.engines, 0)
-        running = 0
-        for engine in self.engines.values():
-            held[engine.name] = engine.running_tokens + engine.idle_tokens
-            running += held[engine.name]
+        # Of the cache, what living sessions hold is at most what they were let in for; the rest is left over from ended ones.
+        held = {
+            engine.name: engine.running_tokens + min(engine.idle_tokens, self.router.load(engine.name))
+            for engine in self.engines.values()
+        }
+        running = sum(held.values())
         if self.s.admission == "kv":
             began = time.perf_counter()
-            for name in held:
-                # Of the cache, what living sessions hold is what their router says; the rest is left over from ended ones.
-                self.admission.note_held(name, min(held[name], self.router.load(name)))
+            for name, tokens in held.items():
+                self.admission.note_held(name, min(tokens, self.router.load(name)))
             self.decision_s += time.perf_counter() - began
-            self.growth.running_tokens = sum(min(held[name], self.router.load(name)) for name in held)
+            self.growth.running_tokens = running
         self.sums["kv"] += running / (len(held) * self.s.kv_tokens) * self.s.pulse_s
         self._begin_what_fits()
         self._at(self.now + self.s.pulse_s, self._pulse)
@@ -405,7 +412,8 @@ class Simulation:
         decisions_s = (decisions_then - decisions) / span_s
         s = self.s
         utilisation = {
-            "driver": decisions_s * per_decision_s + of["begun"] * s.driver_ms_episode / 1000,
+            "decisions": decisions_s * per_decision_s,
+            "driver": of["begun"] * s.driver_ms_episode / 1000,
             "kv": of["kv"],
             "prefill": of["prefill_s"] / s.engines,
             "decode": of["drawn_tokens"] / (s.engines * s.decode_tokens_s),

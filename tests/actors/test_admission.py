@@ -68,10 +68,13 @@ def test_the_number_in_flight_follows_the_engines():
 
 
 def test_too_few_ended_episodes_say_nothing():
-    growth = Growth()
+    growth, guessing = Growth(), Growth(first_guess=500)
     for _ in range(7):
         growth.note_ended(100)
-    assert growth.tokens is None
+        guessing.note_ended(100)
+    assert (growth.tokens, growth.room, guessing.room) == (None, None, 500)
+    guessing.note_ended(100)
+    assert (guessing.tokens, guessing.room) == (100, 70)
     growth.note_ended(100)
     assert growth.tokens == 100
 

@@ -152,12 +152,12 @@ async def test_episodes_begin_on_the_engine_that_has_room():
     for _ in range(8):
         pool.growth.note_ended(250)
     await play_all(pool, 20, in_flight=50)
-    assert host.most == 4
+    assert host.most == 5, "1000 tokens for 175 each, seven tenths of what they come to"
     assert set(host.engines) == {"a"}
     engines.join("b", 2000)
     host.most = 0
     await play_all(pool, 40, in_flight=50)
-    assert host.most > 4
+    assert host.most > 5
     assert set(host.engines) == {"a", "b"}
 
 
