@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from actors.admission import ROOM_SHARE, Admission, Growth  # noqa: E402
+from actors.admission import ROOM_SHARE, Admission, Growth
 from actors.retry import Again, RetryPolicy
 from actors.routing import LeastLoaded, Random, Router
 
