@@ -53,6 +53,8 @@ class HostPool:
         self._hosts: dict[str, PooledHost] = {}
         self._played: dict[str, int] = {}
         self._losses_in_a_row: dict[str, int] = {}
+        self._rests: dict[str, int] = {}
+        self._resting: set[str] = set()
         self._lost_at: dict[tuple[str, str, int], str] = {}
         self._changed = asyncio.Event()
         self.growth = Growth(first_guess)
@@ -76,11 +78,12 @@ class HostPool:
     def mark_dead(self, host: PooledHost) -> None:
         self._places.mark_dead(host.name)
         self._losses_in_a_row.pop(host.name, None)  # What is started again is another process.
+        self._resting.discard(host.name)
         self._note_tokens(host.name, None)
 
     def note(self, host: PooledHost, pulse: HostPulse) -> None:
         """A sign of life."""
-        if self._losses_in_a_row.get(host.name, 0) < _LOSSES_BEFORE_REST:
+        if host.name not in self._resting:
             self._places.mark_alive(host.name)
         self._note_tokens(host.name, pulse)
         self._note_unreachable(pulse.unreachable)
@@ -175,9 +178,19 @@ class HostPool:
         """A host that loses whatever it is given has always room, and would be given everything."""
         if isinstance(report.outcome, Ended):
             self._losses_in_a_row.pop(host.name, None)
-            return
-        losses = self._losses_in_a_row[host.name] = self._losses_in_a_row.get(host.name, 0) + 1
-        if losses >= _LOSSES_BEFORE_REST and self.open > 1:
-            self._places.mark_dead(host.name)
-            rest_s = min(_LONGEST_REST_S, 2.0 ** (losses - _LOSSES_BEFORE_REST))
-            asyncio.get_running_loop().call_later(rest_s, self._places.mark_alive, host.name)
+            self._rests.pop(host.name, None)
+        elif host.name not in self._resting and not report.unreachable:  # Else the engine is to blame.
+            losses = self._losses_in_a_row[host.name] = self._losses_in_a_row.get(host.name, 0) + 1
+            if losses >= _LOSSES_BEFORE_REST and self.open > 1:
+                self._rest(host.name)
+
+    def _rest(self, name: str) -> None:
+        rests = self._rests[name] = self._rests.get(name, -1) + 1
+        self._resting.add(name)
+        self._places.mark_dead(name)
+        asyncio.get_running_loop().call_later(min(_LONGEST_REST_S, 2.0**rests), self._end_rest, name)
+
+    def _end_rest(self, name: str) -> None:
+        self._resting.discard(name)
+        self._losses_in_a_row.pop(name, None)
+        self._places.mark_alive(name)

@@ -59,7 +59,7 @@ class Heard(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def until(holds, what, timeout_s=120):
+def until(holds, what, timeout_s=300):
     end = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > end:

@@ -114,6 +114,24 @@ async def test_a_host_that_loses_all_it_is_given_rests():
     assert len(bad.played) <= 5
 
 
+async def test_a_host_does_not_rest_for_what_its_engine_lost():
+    engines, host, other = Seats(cap=100), Host("h", loses=True), Host("other", seconds=0.01)
+    engines.join("dying")
+    engines.join("well")
+    pool, play = pool_of(host, other, engines=engines, per_host=8), host.play
+
+    async def lose_with_the_engine(spec, lost, engine):
+        report = await play(spec, lost, engine)
+        host.loses = len(host.played) < 8
+        return Report(outcome=report.outcome, tokens=0, unreachable=("dying",))
+
+    host.play = lose_with_the_engine
+    state = await play_all(pool, 60)
+    assert (state.ended, state.errors) == (60, 0)
+    assert len(host.played) > 12
+    assert engines.open == 1
+
+
 async def test_the_only_host_does_not_rest():
     state = await play_all(pool_of(Host("bad", loses=True)), 8, max_retries=1)
     assert (state.ended, state.errors) == (8, 8)
