@@ -10,9 +10,11 @@ import asyncio
 import heapq
 import json
 import math
+import os
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,9 @@ class SleepRow:
     lockstep: float
     one_at_a_time: float
     overhead_ms_step: float
-    """Of a turn, what its engine did not sleep: world, prompt, tokens, line and Ray."""
+    """Of a turn, what its engine did not sleep: world, prompt, tokens, line and Ray, and waiting for a core."""
+    cpu_ms_step: float
+    """Of driver, hosts, engines and Ray together, per turn: what stays the same on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,17 +127,18 @@ def sweep_sleeping(arguments: argparse.Namespace, scratch: Path) -> list[SleepRo
     with Fleet(model, engine_kind=sleeping_engine(latency)) as fleet:
         _sleep_through(fleet, model, arguments, 4, 4, scratch / "warm")
         for count in arguments.counts:
-            seconds, played = _sleep_through(
+            seconds, cpu_s_turn, played = _sleep_through(
                 fleet, model, arguments, count, arguments.waves * count, scratch / f"n{count}"
             )
-            rows.append(_sleep_row(count, seconds, played, latency))
+            rows.append(_sleep_row(count, seconds, cpu_s_turn, played, latency))
     return rows
 
 
 def _sleep_through(
     fleet: Any, model: EngineConfig, arguments: argparse.Namespace, count: int, episodes: int, folder: Path
-) -> tuple[float, list[Trajectory]]:
-    """Seconds from the first turn's start to the last episode's end on disk, and what was played, in the order asked for."""
+) -> tuple[float, float, list[Trajectory]]:
+    """Seconds from the first turn's start to the last episode's end on disk, seconds of all cores for a turn, and what was played, in
+    the order asked for."""
     from actors.job import RolloutSettings
     from actors.rollout import rollout
 
@@ -144,6 +149,13 @@ def _sleep_through(
         for n in range(episodes)
     ]
     ends: list[float] = []
+    cpu: list[tuple[float, int]] = []
+
+    def note(progress: Any) -> None:
+        ends.append(time.monotonic())
+        if progress.ended in (1, progress.total):
+            cpu.append((_cpu_s(), progress.turns))
+
     rollout(
         specs,
         RolloutSettings(
@@ -159,16 +171,35 @@ def _sleep_through(
         ),
         folder,
         fleet=fleet,
-        progress=lambda state: ends.append(time.monotonic()),
+        progress=note,
     )
+    (cpu_before, turns_before), (cpu_after, turns_after) = cpu[0], cpu[-1]
+    cpu_s_turn = (cpu_after - cpu_before) / max(1, turns_after - turns_before)
     with (folder / EPISODES).open() as lines:
         first = from_row(json.loads(lines.readline()))
     place = {(spec.task.key, spec.seed): n for n, spec in enumerate(specs)}
     played = sorted(read_finished(folder), key=lambda t: place[t.task.key, t.seed])
-    return ends[-1] - ends[0] + sum(turn.seconds for turn in first.turns), played
+    return ends[-1] - ends[0] + sum(turn.seconds for turn in first.turns), cpu_s_turn, played
 
 
-def _sleep_row(count: int, seconds: float, played: Sequence[Trajectory], latency: Latency) -> SleepRow:
+def _cpu_s() -> float:
+    """Of this process and all below it, Ray's own included."""
+    ticks: dict[int, tuple[int, int]] = {}  # process -> its parent, its ticks
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            ticks[int(stat.parent.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    below, waiting = 0, [os.getpid()]
+    while waiting:
+        parent = waiting.pop()
+        below += ticks[parent][1]
+        waiting += [process for process, (above, _) in ticks.items() if above == parent]
+    return below / os.sysconf("SC_CLK_TCK")
+
+
+def _sleep_row(
+    count: int, seconds: float, cpu_s_turn: float, played: Sequence[Trajectory], latency: Latency
+) -> SleepRow:
     slept = [[latency.draw(turn_seed(t.seed, t.task.key, n)) for n in range(len(t.turns))] for t in played]
     turns = sum(map(len, slept))
     took = sum(turn.seconds for t in played for turn in t.turns)
@@ -183,6 +214,7 @@ def _sleep_row(count: int, seconds: float, played: Sequence[Trajectory], latency
         lockstep=round(ceiling_s / lockstep(slept, count), 3),
         one_at_a_time=round(ceiling_s / sum(map(sum, slept)), 4),
         overhead_ms_step=round(1000 * (took - sum(map(sum, slept))) / turns, 3),
+        cpu_ms_step=round(1000 * cpu_s_turn, 3),
     )
 
 
