@@ -70,7 +70,9 @@ class RayHost:
         beat, away_s, pause_s = Heartbeat(self._patience_s), 0.0, min(_LOOK_EVERY_S, self._patience_s / 4)
         while not self._is_done():
             try:
-                pulse = await asyncio.wait_for(self._actor.pulse.remote(self._news()), self._patience_s)
+                # Not `wait_for`: in Python 3.11 it may swallow the cancellation that ends the rollout.
+                async with asyncio.timeout(self._patience_s):
+                    pulse = await self._actor.pulse.remote(self._news())
             except RayActorError as error:
                 self._pool.mark_dead(self)
                 beat.restart()

@@ -70,7 +70,9 @@ class Replica:
             if self._is_drained():
                 return
             try:
-                self.metrics = await asyncio.wait_for(self.actor.metrics.remote(), self.patience_s)
+                # Not `wait_for`: in Python 3.11 it may swallow the cancellation that ends the rollout.
+                async with asyncio.timeout(self.patience_s):
+                    self.metrics = await self.actor.metrics.remote()
             except RayActorError as error:
                 self.roster.mark_dead(self.name)
                 beat.restart()
