@@ -104,6 +104,8 @@ class EngineConfig(_Frozen):
     model: str
     """A folder with a checkpoint, a Hugging Face id, or `pocket` for the model that ships with Offbook."""
     replicas: int = Field(default=1, ge=1)
+    min_replicas: int = Field(default=1, ge=1)
+    """So many must be ready for a rollout to begin; the others join when a node has room for them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     core: Literal["auto", "inside", "apart"] = "auto"
     """`inside`: vLLM's core in a thread of the engine's process, ready in seconds; `apart`: `AsyncLLM` with a process for the core;
@@ -122,18 +124,38 @@ class EngineConfig(_Frozen):
     """`lora`: served side by side; `merge`: weights swapped, one adapter at a time (3 to 5 times faster on CPU); `auto`: merge on CPU."""
     max_lora_rank: int = Field(default=64, ge=1)
 
+    @model_validator(mode="after")
+    def the_least_is_no_more_than_all(self) -> "EngineConfig":
+        if self.min_replicas > self.replicas:
+            raise ValueError(
+                f"min_replicas = {self.min_replicas} is more than replicas = {self.replicas}; lower it or raise replicas"
+            )
+        return self
+
 
 class EndpointConfig(_Frozen):
-    """Any OpenAI-compatible server."""
+    """Any OpenAI-compatible server, or several that serve the same model."""
 
     kind: Literal["openai"] = "openai"
     model: str
     base_url: Address | None = None
     """None: OpenAI's own."""
+    base_urls: tuple[Address, ...] = ()
+    """Several servers, which share the episodes as a fleet's engines do; instead of `base_url`."""
+    max_sessions: int | None = Field(default=None, ge=1)
+    """Episodes at one of `base_urls` at a time: nobody outside knows how many its KV cache holds. None: as many as hosts have slots."""
     api_key_env: VariableName = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; the key itself is never stored."""
     timeout_s: float = Field(default=120.0, gt=0)
     max_attempts: int = Field(default=5, ge=1)
+
+    @model_validator(mode="after")
+    def addresses_are_given_once(self) -> "EndpointConfig":
+        if self.base_url is not None and self.base_urls:
+            raise ValueError("base_url and base_urls are both given; put all addresses into base_urls")
+        if len(set(self.base_urls)) != len(self.base_urls):
+            raise ValueError(f"base_urls = {list(self.base_urls)} names an address twice; give each once")
+        return self
 
 
 class ScriptedModelConfig(_Frozen):
@@ -151,9 +173,13 @@ ModelConfig = Annotated[EngineConfig | EndpointConfig | ScriptedModelConfig, Fie
 
 class RolloutConfig(_Frozen):
     num_hosts: int = Field(default=1, ge=1)
-    """Env host processes, one CPU each."""
+    """Env host processes, one CPU each, spread over the nodes."""
+    min_hosts: int = Field(default=1, ge=1)
+    """So many must be there for a rollout to begin; the others join when a node has room for them."""
+    join_timeout_s: float = Field(default=600.0, gt=0)
+    """How long a rollout waits for its least number of hosts, such as for an autoscaler's nodes."""
     slots_per_host: int = Field(default=32, ge=1)
-    """Episodes in flight in one host."""
+    """Most episodes in flight in one host. Engines of our own take fewer where their KV cache holds fewer."""
     at_once: int = Field(default=1, ge=1)
     """Rollouts of a study that share the engines at a time, each with hosts of its own: the next arm plays while one waits for its last
     episodes. Worth it where engines have room to spare; on two cores, which one rollout fills, 2 took a third longer than 1."""
@@ -163,3 +189,11 @@ class RolloutConfig(_Frozen):
     """Episodes after which a host process is replaced."""
     flush_every_s: float = Field(default=1.0, gt=0)
     """Finished episodes are on disk at most this long after they end."""
+
+    @model_validator(mode="after")
+    def the_least_is_no_more_than_all(self) -> "RolloutConfig":
+        if self.min_hosts > self.num_hosts:
+            raise ValueError(
+                f"min_hosts = {self.min_hosts} is more than num_hosts = {self.num_hosts}; lower it or raise num_hosts"
+            )
+        return self

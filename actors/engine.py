@@ -12,13 +12,13 @@ from typing import Any
 
 import ray
 
+from actors.adapter_versions import AdapterVersions
 from actors.chat import Completion, GenerateError, Message, PromptTooLongError, Sampling
 from actors.codec import ChatCodec
 from actors.config import EngineConfig
 from actors.mailbox import Mailbox
 from actors.models import (
     ModelError,
-    adapter_digest,
     check_adapter,
     checkpoint_dtype,
     choose_threads,
@@ -44,6 +44,10 @@ class EngineInfo:
     max_model_len: int
     load_s: float
     pid: int
+    kv_capacity_tokens: int | None = None
+    """Tokens that the KV cache holds; None: unknown."""
+    node: str = ""
+    """Id of the machine that it runs on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,12 @@ class EngineMetrics:
     running: int
     adapter: str | None
     idle_s: float
-    """Since a call last ended, or began with none beside it; health is that this stays small while calls are running."""
+    """Since a call last ended, or began with none beside it."""
+    drawn_tokens: int = 0
+    """`completion_tokens` and those of calls that still run; health is that this grows while calls are running."""
+    running_tokens: int = 0
+    """Prompts and replies so far of the calls that run: what of the KV cache is surely in use."""
+    node: str = ""
 
 
 class Engine:
@@ -73,15 +82,17 @@ class Engine:
         self._max_len = config.max_model_len or _context_length(self._folder, self._device)
         kind = InsideBackend if _core(config) == "inside" else ApartBackend
         self._backend: Backend = kind(**self._engine_args())
+        self._versions = AdapterVersions()
         self._codec = ChatCodec(self._tokenizer)
         self._greedy: dict[Sampling, Any] = {}
         self._mailbox = Mailbox(self._answer)
         self._loaded: str | None = None
-        self._running = 0
+        self._loaded_version: str | None = None
+        self._running = self._running_prompt_tokens = 0
         self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
         self._last_end = time.monotonic()
         self._turnstile = asyncio.Condition()
-        self._adapters: dict[str, tuple[str, Any]] = {}  # folder -> (digest, what serves it)
+        self._loras: dict[str, Any] = {}  # version -> what serves it
         self._workspace = tempfile.TemporaryDirectory(prefix="offbook-engine-")
         self._load_s = time.monotonic() - began
 
@@ -95,9 +106,12 @@ class Engine:
             max_model_len=self._max_len,
             load_s=self._load_s,
             pid=os.getpid(),
+            kv_capacity_tokens=self._backend.kv_capacity_tokens(),
+            node=_node(),
         )
 
     async def metrics(self) -> EngineMetrics:
+        drawing = self._drawing_tokens()
         return EngineMetrics(
             calls=self._calls,
             prompt_tokens=self._prompt_tokens,
@@ -106,7 +120,14 @@ class Engine:
             running=self._running,
             adapter=self._loaded,
             idle_s=time.monotonic() - self._last_end,
+            drawn_tokens=self._completion_tokens + drawing,
+            running_tokens=self._running_prompt_tokens + drawing,
+            node=_node(),
         )
+
+    def _drawing_tokens(self) -> int:
+        """Of the calls that run now."""
+        return self._backend.drawing_tokens()
 
     async def generate(
         self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None
@@ -142,10 +163,13 @@ class Engine:
                 f"the prompt has {len(prompt_ids)} tokens, the engine's context {self._max_len}"
             )
         params = self._params(sampling)
-        lora = await self._enter(adapter)
+        version = self._versions.of(adapter)
+        lora = await self._enter(adapter, version)
+        self._running_prompt_tokens += len(prompt_ids)
         try:
-            answer = await self._backend.generate(prompt_ids, params, lora)
+            answer = await self._backend.generate(prompt_ids, params, lora, version)
         finally:
+            self._running_prompt_tokens -= len(prompt_ids)
             await self._leave()
         self._calls += 1
         self._prompt_tokens += len(prompt_ids)
@@ -170,14 +194,14 @@ class Engine:
         self._backend.shutdown()
         self._workspace.cleanup()
 
-    async def _enter(self, adapter: str | None) -> Any | None:
+    async def _enter(self, adapter: str | None, version: str | None) -> Any | None:
         """Count a call in, once the weights that it wants are in place."""
         async with self._turnstile:
-            if self._merge and adapter != self._loaded:
-                await self._turnstile.wait_for(lambda: self._running == 0 or adapter == self._loaded)
-                if adapter != self._loaded:
-                    await self._swap(adapter)
-            lora = self._lora(adapter) if adapter and not self._merge else None
+            if self._merge and version != self._loaded_version:
+                await self._turnstile.wait_for(lambda: self._running == 0 or version == self._loaded_version)
+                if version != self._loaded_version:
+                    await self._swap(adapter, version)
+            lora = self._lora(adapter, version) if adapter and version and not self._merge else None
             if self._running == 0:
                 self._last_end = time.monotonic()  # Time without calls is no sign of ill health.
             self._running += 1
@@ -190,31 +214,31 @@ class Engine:
             async with self._turnstile:
                 self._turnstile.notify_all()
 
-    async def _swap(self, adapter: str | None) -> None:
+    async def _swap(self, adapter: str | None, version: str | None) -> None:
         began = time.monotonic()
-        folder = self._folder if adapter is None else await asyncio.to_thread(self._merged, adapter)
+        folder = self._folder
+        if adapter is not None and version is not None:
+            folder = await asyncio.to_thread(self._merged, adapter, version)
         await self._backend.reload(folder)
-        self._loaded = adapter
+        self._loaded, self._loaded_version = adapter, version
         log.info("weights are now %s (%.1f s)", adapter or self._config.model, time.monotonic() - began)
 
-    def _merged(self, adapter: str) -> str:
+    def _merged(self, adapter: str, version: str) -> str:
         """A folder with base and adapter in one; kept while the adapter's content is the same."""
         self._check(adapter)
-        folder = Path(self._workspace.name) / adapter_digest(adapter)
+        folder = Path(self._workspace.name) / version
         if not folder.is_dir():
             merge_adapter(self._folder, adapter, folder)
         return str(folder)
 
-    def _lora(self, adapter: str) -> Any:
+    def _lora(self, adapter: str, version: str) -> Any:
+        """One for each version: requests that still run keep theirs."""
         from vllm.lora.request import LoRARequest
 
-        digest = adapter_digest(adapter)
-        known = self._adapters.get(adapter)
-        if known is None or known[0] != digest:
+        if version not in self._loras:
             self._check(adapter)
-            number = len(self._adapters) + 1 if known is None else known[1].lora_int_id + 10_000
-            self._adapters[adapter] = (digest, LoRARequest(digest, number, adapter))
-        return self._adapters[adapter][1]
+            self._loras[version] = LoRARequest(version, len(self._loras) + 1, adapter)
+        return self._loras[version]
 
     def _check(self, adapter: str) -> None:
         check_adapter(
@@ -244,6 +268,9 @@ class Engine:
             args |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(self._max_len, 8192)}
         else:
             args |= {"gpu_memory_utilization": config.gpu_memory_utilization}
+        if config.tensor_parallel_size > 1:
+            # Left to itself vLLM sees the actor's placement group and wants a bundle of it for every GPU.
+            args |= {"distributed_executor_backend": "mp"}
         if not self._merge:
             args |= {"enable_lora": True, "max_lora_rank": config.max_lora_rank, "max_loras": 4}
         return args
@@ -281,17 +308,29 @@ def merge_adapter(model_folder: str, adapter: str, out: Path) -> None:
     partial.rename(out)
 
 
-def engine_actor(config: EngineConfig, cores: int, name: str, kind: type[Engine] = Engine) -> Any:
+def gpus_of(config: EngineConfig) -> int:
+    """What one engine takes."""
+    return 0 if _device(config) == "cpu" else config.tensor_parallel_size
+
+
+def engine_actor(
+    config: EngineConfig, cores: int, name: str, kind: type[Engine] = Engine, strategy: Any = None
+) -> Any:
     """Start an engine as a Ray actor of that name; a killed one comes back by itself and loses only what was running."""
     remote = ray.remote(kind).options(
         name=name,
         num_cpus=1,
-        num_gpus=0 if _device(config) == "cpu" else config.tensor_parallel_size,
+        num_gpus=gpus_of(config),
+        scheduling_strategy=strategy,
         max_restarts=100,
         max_concurrency=4096,
         runtime_env={"env_vars": engine_environment(config, resolve_model(config.model), cores)},
     )
     return remote.remote(config)
+
+
+def _node() -> str:
+    return ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
 
 
 def _device(config: EngineConfig) -> str:

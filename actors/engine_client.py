@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,25 +17,55 @@ log = logging.getLogger(__name__)
 class EngineClient:
     """Chats become token ids here, in the host: an engine's process has one lock for Python code, and its core needs it."""
 
-    def __init__(self, ports: Mapping[str, Port], codec: ChatCodec) -> None:
-        """Inside the event loop that makes the calls; `connect` finds the codec."""
-        self._ports, self._codec = dict(ports), codec
-        self._router = Router(tuple(ports))
-        self._lines = {name: Line(port) for name, port in ports.items()}
+    def __init__(self, ports: Mapping[str, Port], codec: ChatCodec, router: Router | None = None) -> None:
+        """Inside the event loop that makes the calls; `connect` finds the codec. `router`: empty, such as one of another policy."""
+        self._ports: dict[str, Port] = {}
+        self._codec = codec
+        self._router = router or Router()
+        self._lines: dict[str, Line] = {}
         self._back = asyncio.Event()
         self._probes: set[asyncio.Task[None]] = set()
+        self.update(ports)
 
     @classmethod
-    async def connect(cls, ports: Mapping[str, Port]) -> "EngineClient":
+    async def connect(cls, ports: Mapping[str, Port], router: Router | None = None) -> "EngineClient":
         """A client that reads as the engines do; waits for the first of them to say how."""
         while True:
             for port in ports.values():
                 with suppress(LineCutError):
-                    return cls(ports, ChatCodec(await port.tokenizer()))
+                    return cls(ports, ChatCodec(await port.tokenizer()), router)
             await asyncio.sleep(0.5)
+
+    def update(self, ports: Mapping[str, Port], draining: Iterable[str] = ()) -> None:
+        """The engines of the moment. Calls that run at one that has left end there; its sessions move at their next call."""
+        for name in self._ports.keys() - ports.keys():
+            self._router.remove(name)
+            del self._ports[name], self._lines[name]
+        for name in [name for name in ports if name not in self._ports]:
+            self._ports[name], self._lines[name] = ports[name], Line(ports[name])
+            self._router.add(name)
+            self._back.set()
+        for name in draining:
+            self._router.drain(name)
+
+    @property
+    def engines(self) -> Mapping[str, Port]:
+        return self._ports
+
+    @property
+    def held_tokens(self) -> Mapping[str, int]:
+        return self._router.loads
+
+    @property
+    def unreachable(self) -> tuple[str, ...]:
+        return self._router.dead
 
     def generate_for(self, adapter: str | None) -> Generate:
         return _AdapterModel(client=self, adapter=adapter)
+
+    def place(self, session: str, engine: str) -> None:
+        if engine in self._ports and engine not in self._router.dead:
+            self._router.place(session, engine, 0)
 
     def end_session(self, session: str) -> None:
         self._router.end_session(session)
@@ -44,35 +74,37 @@ class EngineClient:
         self, messages: Sequence[Message], sampling: Sampling, session: str, adapter: str | None
     ) -> Completion:
         prompt_ids = self._codec.encode(messages)
-        name = await self._living_engine(session)
+        name = await self._living_engine(session, len(prompt_ids))
+        self._router.reweigh(session, len(prompt_ids))
         line = self._lines[name]
         try:
             answer = await line.call(prompt_ids, sampling, adapter)
         except LineCutError as error:
             self._bury(name, line)
             raise GenerateError(f"{name} died during a call: {error}", retryable=True) from error
+        self._router.reweigh(session, len(prompt_ids) + len(answer.token_ids))
         return self._codec.completion(prompt_ids, answer, sampling.stop)
 
-    async def _living_engine(self, session: str) -> str:
+    async def _living_engine(self, session: str, tokens: int) -> str:
         """The caller's time limit bounds the wait for an engine that is coming back."""
         while True:
             try:
-                return self._router.engine_for(session)
+                return self._router.engine_for(session, tokens)
             except NoEngineError:
                 self._back.clear()
                 await self._back.wait()
 
     def _bury(self, name: str, line: Line) -> None:
-        if self._lines[name] is not line:
-            return  # Another call of the same line was here before, and the engine may be back by now.
+        if self._lines.get(name) is not line:
+            return  # It has left, or another call of the same line was here before and the engine may be back by now.
         self._lines[name] = Line(self._ports[name])
         self._router.mark_dead(name)
-        probe = asyncio.create_task(self._await_return(name))
+        probe = asyncio.create_task(self._await_return(name, self._ports[name]))
         self._probes.add(probe)
         probe.add_done_callback(self._probes.discard)
 
-    async def _await_return(self, name: str) -> None:
-        await self._ports[name].wait_alive()
+    async def _await_return(self, name: str, port: Port) -> None:
+        await port.wait_alive()
         self._router.mark_alive(name)
         self._back.set()
 

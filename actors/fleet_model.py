@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from actors.chat import Completion, Message, Sampling
 from actors.config import EndpointConfig, EngineConfig
+from actors.fleet import Fleet
 from actors.player import Models, open_model
-from actors.rollout import Fleet
 
 
 class FleetModel:

@@ -88,7 +88,8 @@ class Job:
             policy=RetryPolicy(max_retries=self.config.max_retries),
             # A handful of episodes that all fail say the same as a long row of them.
             breaker=Breaker(min(ERRORS_IN_A_ROW, max(2, len(specs)))),
-            stall_s=max(300.0, 4 * self.budget.turn_timeout_s),
+            # While all nodes are gone nothing moves, and new ones may come.
+            stall_s=max(300.0, 4 * self.budget.turn_timeout_s, self.config.join_timeout_s),
             progress=progress,
         )
 

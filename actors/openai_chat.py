@@ -16,6 +16,10 @@ class OpenAIOnce:
 
     def __init__(self, config: EndpointConfig, *, response_format: Mapping[str, Any] | None = None) -> None:
         """`response_format` goes to the server as it is, such as a JSON schema that replies must hold to; None leaves it out."""
+        if config.base_urls:
+            raise ValueError(
+                f"base_urls = {list(config.base_urls)}: several servers play episodes; give one base_url where one is asked"
+            )
         self._config = config
         self._response_format = response_format
         self._client: Any = None

@@ -79,12 +79,16 @@ class OneModel:
         pass
 
 
-def open_model(config: ModelConfig) -> OneModel:
+def open_model(config: ModelConfig) -> Models:
     """The client of a model that runs elsewhere, or the scripted one."""
     if isinstance(config, ScriptedModelConfig):
         from actors.scripted import ScriptedModel
 
         return OneModel(ScriptedModel(config))
+    if isinstance(config, EndpointConfig) and config.base_urls:
+        from actors.endpoints import Endpoints
+
+        return Endpoints(config)
     if isinstance(config, EndpointConfig):
         from actors.openai_chat import OpenAIChat
 

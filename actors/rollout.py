@@ -5,118 +5,30 @@ Both count what a folder still owes, play it, and leave `trajectories.parquet`; 
 
 import asyncio
 import logging
-import os
-import time
-import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from actors.config import (
-    EngineConfig,
-    ModelConfig,
-    RolloutConfig,
-    ScriptedModelConfig,
-)
+from actors.cluster import NodeWatch, shortage, unique_name
+from actors.crew import Crew
 from actors.driver import Host, Progress, RolloutError
 from actors.episode import EpisodeSpec
+from actors.fleet import Fleet
+from actors.host_pool import HostPool
 from actors.job import Job, RolloutSettings, RolloutSummary
-from actors.models import ModelError, check_adapter, resolve_model
 from actors.player import Ended, EpisodePlayer, Lost, Models, open_model
+from actors.ray_host import RayHost
+from actors.seats import Seats
 from actors.store import EpisodeFile
 from actors.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
 
-_HOST_PATIENCE_S = 300.0
-
-
-class Fleet:
-    """A study's engines, kept from one rollout to the next; for models that run elsewhere it holds nothing."""
-
-    def __init__(
-        self,
-        model: ModelConfig,
-        rollout: RolloutConfig | None = None,
-        *,
-        start_timeout_s: float = 600,
-        engine_kind: Any = None,
-    ) -> None:
-        """`engine_kind`: a subclass of `Engine` to start instead, such as one that measures."""
-        self.model = model
-        self._engine_kind = engine_kind
-        self._engines: dict[str, Any] = {}
-        self.actor_names: dict[str, str] = {}
-        """Of the engines that run, by which any process of this Ray job finds them."""
-        self._start_timeout_s = start_timeout_s
-        self.infos: dict[str, Any] = {}
-        if isinstance(model, EngineConfig):
-            self._folder = resolve_model(model.model)
-
-    @property
-    def engines(self) -> dict[str, Any]:
-        """Handles by name; the engines start at the first call."""
-        if isinstance(self.model, EngineConfig) and not self._engines:
-            self._start(self.model)
-        return self._engines
-
-    def check_adapters(self, specs: Sequence[EpisodeSpec]) -> None:
-        """Raise `ModelError` for an adapter that no engine of this fleet can serve, before anything is played."""
-        for adapter in sorted({spec.adapter for spec in specs if spec.adapter}):
-            if isinstance(self.model, EngineConfig):
-                rank = self.model.max_lora_rank
-                check_adapter(adapter, model=self.model.model, model_folder=self._folder, max_rank=rank)
-            elif not isinstance(self.model, ScriptedModelConfig):
-                raise ModelError(
-                    f"adapter {adapter} cannot be loaded into {self.model.model!r} behind an endpoint; "
-                    "serve it there under a name of its own and give that name as the model"
-                )
-
-    @property
-    def swaps_weights(self) -> bool:
-        """Whether an engine serves one adapter at a time."""
-        return any(info.adapters == "merge" for info in self.infos.values())
-
-    def metrics(self) -> dict[str, Any]:
-        return {name: ray.get(engine.metrics.remote()) for name, engine in self._engines.items()}
-
-    def close(self) -> None:
-        for engine in self._engines.values():
-            with suppress(RayActorError):
-                ray.kill(engine)
-        self._engines, self.actor_names, self.infos = {}, {}, {}
-
-    def __enter__(self) -> "Fleet":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _start(self, config: EngineConfig) -> None:
-        from actors.engine import Engine, engine_actor
-
-        kind = self._engine_kind or Engine
-        _require_cpus(config.replicas, "engines")
-        began = time.monotonic()
-        cores = os.cpu_count() or 1
-        self.actor_names = {f"engine {n}": _unique(f"engine-{n}") for n in range(config.replicas)}
-        self._engines = {
-            name: engine_actor(config, cores, actor, kind) for name, actor in self.actor_names.items()
-        }
-        try:
-            infos = ray.get([e.info.remote() for e in self._engines.values()], timeout=self._start_timeout_s)
-        except (RayActorError, RayTaskError, GetTimeoutError) as error:
-            self.close()
-            reason = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
-            raise RolloutError(f"the engine for {config.model!r} did not start: {reason}") from error
-        self.infos = dict(zip(self._engines, infos, strict=True))
-        log.info("%d engines of %s ready in %.0f s", config.replicas, config.model, time.monotonic() - began)
+_SAY_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,77 +94,6 @@ def rollout_local(
     return job.finish()
 
 
-class _RayHost:
-    """A host process: replaced after enough episodes, and waited for when it was killed."""
-
-    def __init__(self, name: str, start: Callable[[], Any], recycle_after: int) -> None:
-        self.name = name
-        self._start, self._recycle_after = start, recycle_after
-        self._actor, self._played, self._playing = start(), 0, 0
-        self._is_down = False
-        self._changed = asyncio.Condition()
-
-    async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
-        await self._check_in()
-        try:
-            return await self._actor.play.remote(spec, lost)
-        except RayActorError as error:
-            self._is_down = True
-            return Lost(reason=f"{self.name} died: {type(error).__name__}", retryable=True)
-        finally:
-            async with self._changed:
-                self._playing -= 1
-                self._changed.notify_all()
-
-    async def wait_started(self) -> None:
-        try:
-            await asyncio.wait_for(self._actor.pid.remote(), _HOST_PATIENCE_S)
-        except TimeoutError:
-            raise RolloutError(
-                f"{self.name} has not started within {_HOST_PATIENCE_S:g} s: no node had a free CPU for it; "
-                "lower rollout.num_hosts or rollout.at_once, or add CPUs to the cluster"
-            ) from None
-        except RayActorError:
-            self._is_down = True  # It is started again, and waited for where it is needed.
-
-    async def record(self, trajectory: Trajectory) -> None:
-        while True:
-            await self._await_return()
-            try:
-                return await self._actor.record.remote(trajectory)
-            except RayActorError:
-                self._is_down = True
-
-    def kill(self) -> None:
-        ray.kill(self._actor)
-
-    async def _check_in(self) -> None:
-        await self._await_return()
-        async with self._changed:
-            if self._played >= self._recycle_after:
-                await self._changed.wait_for(lambda: self._playing == 0 or self._played < self._recycle_after)
-            if self._played >= self._recycle_after:
-                self.kill()
-                self._actor, self._played = self._start(), 0
-            self._played += 1
-            self._playing += 1
-
-    async def _await_return(self) -> None:
-        """Ray starts a killed actor again; giving it episodes before would lose them at once, try after try."""
-        until = time.monotonic() + _HOST_PATIENCE_S
-        while self._is_down:
-            try:
-                await self._actor.pid.remote()
-            except RayActorError as error:
-                if time.monotonic() > until:
-                    raise RolloutError(
-                        f"{self.name} does not come back ({type(error).__name__}); see Ray's logs for what kills it"
-                    ) from error
-                await asyncio.sleep(0.2)
-            else:
-                self._is_down = False
-
-
 @dataclass(slots=True)
 class _LocalHost:
     player: EpisodePlayer
@@ -268,22 +109,29 @@ class _LocalHost:
 async def _play_jobs(
     jobs: Sequence[Job], fleet: Fleet, at_once: int, progress: Callable[[Progress], None] | None
 ) -> None:
-    engines = fleet.engines
-    health = asyncio.create_task(_mind_engines(engines, 2 * max(job.budget.turn_timeout_s for job in jobs)))
-    # One after the other: two that ask at once would both be promised the same free CPUs.
-    starting, playing = asyncio.Lock(), asyncio.Semaphore(at_once)
+    fleet.engines  # noqa: B018 - starts them
+    cluster = _Cluster(fleet=fleet, engines=fleet.open_seats(), nodes=NodeWatch())
+    patience_s = 2 * max(job.budget.turn_timeout_s for job in jobs)
+    playing = asyncio.Semaphore(at_once)
 
     async def play(job: Job) -> None:
         async with playing:
-            await _play_on_hosts(job, fleet, starting, progress)
+            await _play_on_hosts(job, cluster, progress)
 
-    tasks: list[asyncio.Task[None]] = []
-    try:
+    async def play_all() -> None:
         for together in _by_weights(jobs, apart=fleet.swaps_weights):
-            tasks = [asyncio.create_task(play(job)) for job in together]
-            await asyncio.gather(*tasks)
+            await _all(play(job) for job in together)
+
+    await _beside([cluster.nodes.run(), fleet.mind(cluster.nodes, patience_s)], play_all())
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """The first that fails stops the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
     finally:
-        for task in (health, *tasks):
+        for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -298,31 +146,82 @@ def _by_weights(jobs: Sequence[Job], *, apart: bool) -> list[list[Job]]:
     return list(found.values())
 
 
-async def _play_on_hosts(
-    job: Job, fleet: Fleet, starting: asyncio.Lock, progress: Callable[[Progress], None] | None
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cluster:
+    """What the rollouts of one call share."""
+
+    fleet: Fleet
+    engines: Seats | None
+    nodes: NodeWatch
+
+
+async def _play_on_hosts(job: Job, cluster: _Cluster, progress: Callable[[Progress], None] | None) -> None:
     from actors.env_host import host_actor
     from actors.writer import writer_actor
 
-    writer_name, writer = _unique("writer"), None
-    hosts: list[_RayHost] = []
-    try:
-        async with starting:
-            await asyncio.to_thread(_require_cpus, job.config.num_hosts, "env hosts")
-            writer = writer_actor(job.out_dir, writer_name)
-            for n in range(job.config.num_hosts):
-                start = partial(host_actor, job.play, fleet.actor_names, writer_name)
-                hosts.append(_RayHost(f"host {n}", start, job.config.recycle_after))
-            # Only when they run are their CPUs no longer promised to others.
-            await asyncio.gather(*(host.wait_started() for host in hosts))
+    fleet, writer_name = cluster.fleet, unique_name("writer")
+    writer = writer_actor(job.out_dir, writer_name)
+    pool = HostPool(
+        job.in_flight,
+        cluster.engines,
+        recycle_after=job.config.recycle_after,
+        first_guess=fleet.guess_tokens(),
+    )
+
+    def recruit(number: int) -> RayHost:
+        start = partial(host_actor, job.play, fleet.membership, writer_name)
+        patience_s = 2 * job.budget.turn_timeout_s
+        return RayHost(number, start, pool, lambda: fleet.membership, cluster.nodes, patience_s)
+
+    crew = Crew(job.config.num_hosts, recruit)
+
+    async def play() -> None:
+        await _wait_for_hosts(pool, job)
         for specs in _phases(job.owed, apart=fleet.swaps_weights):
-            await _drive(job, specs, hosts, progress)
+            # The pool finds each episode its host: to the driver it is one, with the places of all.
+            await _drive(job, specs, [pool], job.config.num_hosts * job.in_flight, progress)
+        fleet.learn_tokens(pool.growth.tokens)
         await writer.close.remote()
+
+    try:
+        await _beside([crew.run()], play())
     finally:
-        for host in hosts:
-            host.kill()
-        if writer is not None:
-            ray.kill(writer)
+        crew.close()
+        ray.kill(writer)
+
+
+async def _beside(minders: Sequence[Coroutine[Any, Any, None]], work: Coroutine[Any, Any, None]) -> None:
+    """Until the work is done; what ends a minder ends the work."""
+    tasks = [asyncio.create_task(each) for each in (work, *minders)]
+    pending = set(tasks)
+    try:
+        while not tasks[0].done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wait_for_hosts(pool: HostPool, job: Job) -> None:
+    least, patience_s = job.config.min_hosts, job.config.join_timeout_s
+    try:
+        async with asyncio.timeout(min(_SAY_AFTER_S, patience_s)):
+            return await pool.wait_for(least)
+    except TimeoutError:
+        free = await asyncio.to_thread(shortage)
+        log.warning("waiting for %d env hosts of one CPU each, %d are there: %s", least, pool.open, free)
+    try:
+        async with asyncio.timeout(max(0.0, patience_s - _SAY_AFTER_S)):
+            await pool.wait_for(least)
+    except TimeoutError:
+        raise RolloutError(
+            f"rollout.min_hosts = {least} env hosts need a CPU each and {pool.open} found one within {patience_s:g} s: "
+            f"{await asyncio.to_thread(shortage)}; start Ray with more CPUs (they admit actors and bind no cores), or lower "
+            "replicas, min_hosts or at_once"
+        ) from None
 
 
 async def _play_here(job: Job, models: Models, progress: Callable[[Progress], None] | None) -> None:
@@ -333,7 +232,7 @@ async def _play_here(job: Job, models: Models, progress: Callable[[Progress], No
 
     player = EpisodePlayer(job.play, models, write)
     try:
-        await _drive(job, job.owed, [_LocalHost(player)], progress)
+        await _drive(job, job.owed, [_LocalHost(player)], job.in_flight, progress)
     finally:
         player.close()
         file.close()
@@ -343,41 +242,14 @@ async def _drive(
     job: Job,
     specs: Sequence[EpisodeSpec],
     hosts: Sequence[Host],
+    in_flight: int,
     progress: Callable[[Progress], None] | None,
 ) -> None:
     driver = job.driver(specs, progress)
     try:
-        await driver.run(hosts, job.in_flight)
+        await driver.run(hosts, in_flight)
     finally:
         job.retries += driver.state.retries
-
-
-async def _mind_engines(engines: dict[str, Any], patience_s: float) -> None:
-    """Restart an engine that runs calls and finishes none: a process that answers is not yet one that works."""
-    while engines:
-        await asyncio.sleep(min(15.0, patience_s / 4))
-        for name, engine in engines.items():
-            try:
-                metrics = await asyncio.wait_for(engine.metrics.remote(), patience_s)
-            except RayActorError:
-                continue  # Ray is restarting it.
-            except TimeoutError:
-                log.warning("%s has not answered for %.0f s: restarting it", name, patience_s)
-                ray.kill(engine, no_restart=False)
-                continue
-            if metrics.running and metrics.idle_s > patience_s:
-                log.warning(
-                    "%s finished none of %d calls in %.0f s: restarting it",
-                    name,
-                    metrics.running,
-                    metrics.idle_s,
-                )
-                ray.kill(engine, no_restart=False)
-
-
-def _unique(role: str) -> str:
-    """A Ray actor's name that no other rollout of this cluster has."""
-    return f"offbook-{role}-{uuid.uuid4().hex[:12]}"
 
 
 def _phases(specs: Sequence[EpisodeSpec], *, apart: bool) -> list[list[EpisodeSpec]]:
@@ -388,16 +260,3 @@ def _phases(specs: Sequence[EpisodeSpec], *, apart: bool) -> list[list[EpisodeSp
     for spec in specs:
         by_adapter.setdefault(spec.adapter, []).append(spec)
     return list(by_adapter.values())
-
-
-def _require_cpus(needed: int, what: str, patience_s: float = 30.0) -> None:
-    """An actor that no node can hold would wait for ever; CPUs of actors just killed come free within seconds."""
-    total = ray.cluster_resources().get("CPU", 0)
-    until = time.monotonic() + (patience_s if needed <= total else 0)
-    while (free := ray.available_resources().get("CPU", 0)) < needed:
-        if time.monotonic() >= until:
-            raise RolloutError(
-                f"{what} need {needed} CPUs but {free:g} of the cluster's {total:g} are free; "
-                "start Ray with more (they admit actors and bind no cores), or lower replicas or num_hosts"
-            )
-        time.sleep(0.1)

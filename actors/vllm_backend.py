@@ -20,7 +20,19 @@ log = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
-    async def generate(self, prompt_ids: list[int], params: Any, lora: Any | None) -> Answer: ...
+    async def generate(
+        self, prompt_ids: list[int], params: Any, lora: Any | None, salt: str | None = None
+    ) -> Answer:
+        """`salt`: parts what the prefix cache keeps; None: with all others that have none."""
+        ...
+
+    def kv_capacity_tokens(self) -> int | None:
+        """Tokens that the KV cache holds."""
+        ...
+
+    def drawing_tokens(self) -> int:
+        """Drawn so far by the calls that run."""
+        ...
 
     async def reload(self, folder: str) -> None:
         """Swap the weights for those of a checkpoint of the same shapes; the caller sees to it that nothing is running."""
@@ -49,6 +61,22 @@ def sampling_params(sampling: Sampling, stop_ids: Sequence[int] | None) -> Any:
     )
 
 
+def prompt_of(prompt_ids: list[int], salt: str | None) -> dict[str, Any]:
+    """vLLM's own form. The cache knows tokens, and a LoRA by its name, but not that weights under the same name are others now."""
+    return {"prompt_token_ids": prompt_ids} | ({"cache_salt": salt} if salt else {})
+
+
+def _kv_capacity(vllm_config: Any) -> int | None:
+    cache = vllm_config.cache_config
+    return cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks else None
+
+
+def _drawing(engine: Any) -> int:
+    # Copied first: the engine's thread adds to it meanwhile.
+    states = list(engine.output_processor.request_states.values())
+    return sum(state.detokenizer.num_output_tokens() for state in states if state.detokenizer is not None)
+
+
 def _answer(output: Any) -> Answer:
     completion = output.outputs[0]
     return Answer(
@@ -72,14 +100,16 @@ class InsideBackend:
         self._thread = threading.Thread(target=self._drive, name="vllm-core", daemon=True)
         self._thread.start()
 
-    async def generate(self, prompt_ids: list[int], params: Any, lora: Any | None) -> Answer:
+    async def generate(
+        self, prompt_ids: list[int], params: Any, lora: Any | None, salt: str | None = None
+    ) -> Answer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         request = str(next(self._ids))
 
         def submit() -> None:
             try:
-                self._engine.add_request(request, {"prompt_token_ids": prompt_ids}, params, lora_request=lora)
+                self._engine.add_request(request, prompt_of(prompt_ids, salt), params, lora_request=lora)
             except Exception as error:  # noqa: BLE001 - a request that is refused must not end the others
                 loop.call_soon_threadsafe(_settle, future, error)
             else:
@@ -91,6 +121,12 @@ class InsideBackend:
         except asyncio.CancelledError:
             self._inbox.put(lambda: self._abort(request))
             raise
+
+    def kv_capacity_tokens(self) -> int | None:
+        return _kv_capacity(self._engine.vllm_config)
+
+    def drawing_tokens(self) -> int:
+        return _drawing(self._engine)
 
     async def reload(self, folder: str) -> None:
         await self._between_steps(
@@ -165,15 +201,23 @@ class ApartBackend:
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args))
         self._ids = itertools.count()
 
-    async def generate(self, prompt_ids: list[int], params: Any, lora: Any | None) -> Answer:
+    async def generate(
+        self, prompt_ids: list[int], params: Any, lora: Any | None, salt: str | None = None
+    ) -> Answer:
         request = str(next(self._ids))
         last = None
         async for output in self._llm.generate(
-            {"prompt_token_ids": prompt_ids}, params, request, lora_request=lora
+            prompt_of(prompt_ids, salt), params, request, lora_request=lora
         ):
             last = output
         assert last is not None
         return _answer(last)
+
+    def kv_capacity_tokens(self) -> int | None:
+        return _kv_capacity(self._llm.vllm_config)
+
+    def drawing_tokens(self) -> int:
+        return _drawing(self._llm)
 
     async def reload(self, folder: str) -> None:
         await self._llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})

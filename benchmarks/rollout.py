@@ -2,6 +2,8 @@
 
     python benchmarks/rollout.py                      # the pocket model and 135M parameters
     python benchmarks/rollout.py --models pocket --episodes 200 --json
+    python benchmarks/rollout.py --sweep sleeping     # 1 to 512 episodes in flight, engines that sleep long-tailed times
+    python benchmarks/rollout.py --sweep vllm --replicas 2 --models pocket
 
 `utilisation`: our turns a second over those of the engine alone, which is given the same prompts, recorded from our rollout, with as
 many in flight and a cold cache, and has neither worlds nor Ray calls around it. `vs_serial`, `vs_lockstep`: episodes per hour of ours
@@ -63,8 +65,11 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import ray
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    num_cpus = 2 + arguments.hosts + arguments.replicas
+    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False)
     try:
+        if arguments.sweep:
+            return _sweep(arguments)
         with tempfile.TemporaryDirectory(prefix="offbook-benchmark-") as scratch:
             results = [_measure(name, arguments, Path(scratch)) for name in arguments.models]
     finally:
@@ -79,8 +84,37 @@ def main() -> None:
         print("\n".join(f"{name:24} {value}" for name, value in asdict(result).items()), end="\n\n")
 
 
+def _sweep(arguments: argparse.Namespace) -> None:
+    from benchmarks import _concurrency
+
+    with tempfile.TemporaryDirectory(prefix="offbook-benchmark-") as scratch:
+        if arguments.sweep == "sleeping":
+            rows = _concurrency.sweep_sleeping(arguments, Path(scratch))
+        else:
+            rows = _sweep_vllm(arguments, Path(scratch))
+    _concurrency.show(rows, as_json=arguments.json)
+
+
+def _sweep_vllm(arguments: argparse.Namespace, scratch: Path) -> list:
+    from actors.fleet import Fleet
+    from benchmarks import _concurrency
+
+    folder, _ = _checkpoint(arguments.models[0], scratch)
+    model = EngineConfig(
+        model=folder,
+        max_num_seqs=-(-max(arguments.counts) // arguments.replicas),
+        kv_cache_gb=arguments.kv_cache_gb,
+        max_model_len=1024,
+        replicas=arguments.replicas,
+        min_replicas=arguments.replicas,
+    )
+    bench = _Bench(model, arguments, scratch / "sweep", max(arguments.counts))
+    with Fleet(model) as fleet:
+        return _concurrency.sweep_vllm(bench, fleet, arguments)
+
+
 def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
-    from actors.rollout import Fleet
+    from actors.fleet import Fleet
 
     folder, is_random = _checkpoint(name, scratch)
     # A turn of a large model costs a hundred of the pocket model's: fewer episodes measure it as well.
@@ -183,32 +217,60 @@ class _Bench:
 
     def lockstep(self, fleet, episodes: int) -> float:
         """Seconds when every turn of a batch waits for the slowest of the batch, and the next batch for the last."""
+        return self.lockstep_played(fleet, episodes)[0]
+
+    def lockstep_played(self, fleet, episodes: int) -> tuple[float, list[Trajectory]]:
         self._cold(fleet)
         return asyncio.run(self._batches(fleet, self.specs(episodes)))
 
-    async def _batches(self, fleet, specs: Sequence[EpisodeSpec]) -> float:
-        from actors.engine_client import EngineClient
-        from actors.env_host import EngineActorPort
+    def here(self, fleet, episodes: int, slots: int, router) -> tuple[float, list[Trajectory]]:
+        """Seconds, and what was played in this process, by a router other than ours."""
+        self._cold(fleet)
+        return asyncio.run(self._play_here(fleet, self.specs(episodes), slots, router))
 
+    async def _play_here(
+        self, fleet, specs: Sequence[EpisodeSpec], slots: int, router
+    ) -> tuple[float, list[Trajectory]]:
+        client = await self._connect(fleet, router)
+        agent, free = make_agent(AGENT, self.env.name), asyncio.Semaphore(slots)
+
+        async def one(spec: EpisodeSpec) -> Trajectory:
+            async with free:
+                return await self._play(agent, client.generate_for(None), spec)
+
+        began = time.monotonic()
+        played = await asyncio.gather(*(one(spec) for spec in specs))
+        return time.monotonic() - began, played
+
+    async def _batches(self, fleet, specs: Sequence[EpisodeSpec]) -> tuple[float, list[Trajectory]]:
         # The same way to the engine as ours: only the order of the turns differs.
-        client = await EngineClient.connect({n: EngineActorPort(e) for n, e in fleet.engines.items()})
+        client, played = await self._connect(fleet), []
         began = time.monotonic()
         for first in range(0, len(specs), self.slots):
-            await self._batch(client.generate_for(None), specs[first : first + self.slots])
-        return time.monotonic() - began
+            played += await self._batch(client.generate_for(None), specs[first : first + self.slots])
+        return time.monotonic() - began, played
 
-    async def _batch(self, generate: Generate, specs: Sequence[EpisodeSpec]) -> None:
+    async def _batch(self, generate: Generate, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
         agent, barrier = make_agent(AGENT, self.env.name), _Barrier(generate, len(specs))
 
-        async def one(spec: EpisodeSpec) -> None:
+        async def one(spec: EpisodeSpec) -> Trajectory:
             try:
-                await run_episode(
-                    open_env(self.env), agent, barrier, spec, self.budget, self._sampling(agent), "m"
-                )
+                return await self._play(agent, barrier, spec)
             finally:
                 barrier.leave()
 
-        await asyncio.gather(*(one(spec) for spec in specs))
+        return await asyncio.gather(*(one(spec) for spec in specs))
+
+    async def _play(self, agent, generate: Generate, spec: EpisodeSpec) -> Trajectory:
+        sampling = self._sampling(agent)
+        return await run_episode(open_env(self.env), agent, generate, spec, self.budget, sampling, "m")
+
+    async def _connect(self, fleet, router=None):
+        from actors.engine_client import EngineClient
+        from actors.env_host import EngineActorPort
+
+        ports = {name: EngineActorPort(engine) for name, engine in fleet.engines.items()}
+        return await EngineClient.connect(ports, router)
 
     def _sampling(self, agent) -> Sampling:
         return Sampling(max_tokens=self.sampling.max_tokens, stop=agent.stop)
@@ -316,6 +378,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=64, help="episodes in flight")
     parser.add_argument("--kv-cache-gb", type=float, default=1.0)
     parser.add_argument("--games", type=Path, help="ALFWorld games; without it households are generated")
+    sweep = parser.add_argument_group("the sweep over episodes in flight")
+    sweep.add_argument("--sweep", choices=["sleeping", "vllm"])
+    sweep.add_argument(
+        "--counts", type=int, nargs="+", default=[2**n for n in range(10)], help="episodes in flight"
+    )
+    sweep.add_argument("--waves", type=int, default=3, help="episodes to a slot")
+    sweep.add_argument("--hosts", type=int, default=2)
+    sweep.add_argument("--replicas", type=int, default=1)
+    sweep.add_argument("--latency-s", type=float, default=1.0, help="median of a turn, of engines that sleep")
+    sweep.add_argument("--sigma", type=float, default=1.0, help="of its logarithm")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

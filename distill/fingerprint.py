@@ -14,7 +14,7 @@ _PARTS = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt")
 def model_fingerprint(config: ModelConfig) -> str:
     """`name:hash` for a local checkpoint, `kind:name@address` for a served one."""
     if isinstance(config, EndpointConfig):
-        return f"openai:{config.model}@{config.base_url or 'default'}"
+        return f"openai:{config.model}@{','.join(sorted(config.base_urls)) or config.base_url or 'default'}"
     if not isinstance(config, EngineConfig):
         return f"{config.kind}:{content_hash(config.model_dump(mode='json'))[:12]}"
     folder = Path(resolve_model(config.model))

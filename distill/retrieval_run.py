@@ -22,7 +22,7 @@ from envs.registry import gold_plan, open_env
 from envs.task import Task
 
 if TYPE_CHECKING:
-    from actors.rollout import Fleet
+    from actors.fleet import Fleet
     from distill.hints.retrievers import Aids, RankingModel, Retrieval
     from distill.hints.retrievers.filler import CountTokens
 

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from actors.agents import make_agent
 from actors.config import ModelConfig, RolloutConfig
 from actors.episode import EpisodeSpec
+from actors.fleet import Fleet
 from actors.fleet_model import FleetModel
 from actors.hint_timing import HintTiming
-from actors.rollout import Asked, Fleet, RolloutSettings, RolloutSummary, rollout, rollout_all
+from actors.rollout import Asked, RolloutSettings, RolloutSummary, rollout, rollout_all
 from actors.store import TRAJECTORIES
 from actors.trajectory import EndReason, Trajectory, from_row
 from distill.attribution_run import conclude, flips_of, specs_of

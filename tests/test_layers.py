@@ -16,8 +16,12 @@ MAY_IMPORT = {
     "distill": {"actors", "envs", "train"},
 }
 RAY_FILES = {
+    "actors/cluster.py",
     "actors/engine.py",
     "actors/env_host.py",
+    "actors/fleet.py",
+    "actors/ray_host.py",
+    "actors/replica.py",
     "actors/rollout.py",
     "actors/writer.py",
     "distill/cluster.py",

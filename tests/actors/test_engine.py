@@ -10,8 +10,9 @@ from actors.codec import ChatCodec
 from actors.config import AgentConfig, BudgetConfig, EngineConfig, RolloutConfig, SamplingConfig
 from actors.driver import RolloutError
 from actors.episode import EpisodeSpec
+from actors.fleet import Fleet
 from actors.models import ModelError
-from actors.rollout import Fleet, RolloutSettings, rollout
+from actors.rollout import RolloutSettings, rollout
 from actors.store import read_finished
 from actors.tokenizer import load_tokenizer
 from envs.config import ScriptedConfig

@@ -9,6 +9,7 @@ from actors.config import AgentConfig, BudgetConfig, EngineConfig, SamplingConfi
 from actors.episode import EpisodeSpec
 from actors.mailbox import Mailbox
 from actors.player import Ended, Lost, PlayConfig
+from actors.pulse import Membership
 from actors.trajectory import EndReason
 from actors.wire import Answer
 from envs.config import ScriptedConfig
@@ -58,9 +59,14 @@ class Actor:
 class Engine(Actor):
     def __init__(self, error=None):
         self.mailbox, self.error, self.prompts = Mailbox(self.look, poll_s=0.1), error, []
+        self.open, self.asked = asyncio.Event(), asyncio.Event()
+        self.open.set()
 
     async def look(self, request):
         self.prompts.append(request.prompt_ids)
+        if len(self.prompts) == ENV.num_tasks:
+            self.asked.set()
+        await self.open.wait()
         ids = tuple(ord(letter) for letter in "look\nand more")
         return Answer(text="", token_ids=ids, cached_tokens=0, finish_reason="stop")
 
@@ -93,9 +99,16 @@ def host_of(monkeypatch):
     # It is for processes of a host's own; in this one PyTorch may be wanted later.
     monkeypatch.setattr(env_host, "import_tokenizers", lambda: None)
 
-    def made(engine, writer):
-        actors = {"an-engine": engine, "a-writer": writer}
-        return env_host.EnvHost(PLAY, {"engine 0": "an-engine"}, "a-writer", find=actors.__getitem__)
+    def made(engine, writer, others=()):
+        actors = {"an-engine": engine, "a-writer": writer} | dict(others)
+
+        def find(name):
+            if name not in actors:
+                raise ValueError(name)  # as Ray does
+            return actors[name]
+
+        membership = Membership(version=1, engines={"engine 0": "an-engine", "engine 1": "gone"})
+        return env_host.EnvHost(PLAY, membership, "a-writer", find=find)
 
     return made
 
@@ -104,8 +117,12 @@ def specs():
     return [EpisodeSpec(task=task, role="base", arm="base", seed=0) for task in list_tasks(ENV)]
 
 
+async def reports_of(host, engine="engine 0"):
+    return await asyncio.wait_for(asyncio.gather(*(host.play(spec, 0, engine) for spec in specs())), 30)
+
+
 async def play_all(host):
-    return await asyncio.wait_for(asyncio.gather(*(host.play(spec, 0) for spec in specs())), 30)
+    return [report.outcome for report in await reports_of(host)]
 
 
 def test_episodes_are_played_through_the_engine(host_of):
@@ -135,3 +152,44 @@ def test_any_other_word_of_ray_loses_the_episode_and_not_the_engine(host_of):
     assert isinstance(outcome, Lost)
     assert outcome.retryable
     assert "the engine failed: ObjectLostError" in outcome.reason
+
+
+def test_a_host_tells_what_it_did_and_what_its_episodes_hold(host_of):
+    async def play():
+        engine = Engine()
+        host = host_of(engine, Writer())
+        before = await host.pulse(None)
+        engine.open.clear()
+        playing = asyncio.create_task(reports_of(host))
+        await asyncio.wait_for(engine.asked.wait(), 30)
+        during = await host.pulse(None)
+        engine.open.set()
+        reports = await playing
+        return before, during, reports, await host.pulse(None), engine
+
+    before, during, reports, after, engine = asyncio.run(play())
+    assert (before.steps, before.playing, before.membership) == (0, 0, 1)
+    assert (during.turns, during.playing) == (0, 3)
+    assert during.held_tokens == {"engine 0": sum(len(ids) for ids in engine.prompts[:3])}
+    assert (after.turns, after.ended, after.playing) == (12, 3, 0)
+    assert after.held_tokens == {"engine 0": 0}
+    longest = max(len(ids) for ids in engine.prompts)
+    assert max(report.tokens for report in reports) == longest + len("look\nand more")
+
+
+def test_a_host_learns_of_engines_that_joined_and_left(host_of):
+    async def play():
+        first, second = Engine(), Engine()
+        host = host_of(first, Writer(), {"another": second})
+        await reports_of(host)
+        await host.pulse(Membership(version=2, engines={"engine 0": "an-engine", "engine 2": "another"}))
+        await reports_of(host, "engine 2")
+        asked = len(first.prompts), len(second.prompts)
+        news = Membership(version=3, engines={"engine 0": "an-engine"})
+        assert (await host.pulse(news)).membership == 3
+        await reports_of(host, "engine 2")
+        return asked, len(first.prompts)
+
+    asked, then = asyncio.run(play())
+    assert asked == (12, 12)
+    assert then == 24, "a choice that is no longer known is not heeded"

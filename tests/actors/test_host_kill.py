@@ -12,9 +12,10 @@ from rollout_kills import Killer, played
 from actors.config import AgentConfig, BudgetConfig, EngineConfig, RolloutConfig, SamplingConfig
 from actors.engine import Engine, EngineInfo
 from actors.episode import EpisodeSpec
+from actors.fleet import Fleet
 from actors.mailbox import Mailbox
 from actors.models import resolve_model
-from actors.rollout import Fleet, RolloutSettings, rollout
+from actors.rollout import RolloutSettings, rollout
 from actors.tokenizer import load_tokenizer
 from actors.wire import Answer
 from envs.config import ScriptedConfig
@@ -35,12 +36,16 @@ def rule_engine():
             self._mailbox = Mailbox(self._answer)
             self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
             self._running, self._loaded, self._last_end = 0, None, time.monotonic()
+            self._running_prompt_tokens = 0
 
         async def info(self):
             return EngineInfo(
                 model=self._config.model, device="cpu", dtype="float32", threads=1, adapters="lora",
                 max_model_len=4096, load_s=0.0, pid=0,
             )  # fmt: skip
+
+        def _drawing_tokens(self):
+            return 0
 
         async def _answer(self, request):
             import asyncio

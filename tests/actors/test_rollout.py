@@ -15,9 +15,10 @@ from actors.config import (
 )
 from actors.driver import RolloutError
 from actors.episode import EpisodeSpec
+from actors.fleet import Fleet
 from actors.models import ModelError
 from actors.player import OneModel
-from actors.rollout import Asked, Fleet, RolloutSettings, rollout, rollout_all, rollout_local
+from actors.rollout import Asked, RolloutSettings, rollout, rollout_all, rollout_local
 from actors.scripted import ScriptedModel
 from actors.store import EPISODES, read_finished
 from actors.trajectory import EndReason
@@ -212,6 +213,14 @@ def test_a_killed_process_costs_only_what_was_in_flight(ray_cluster, tmp_path, u
 
 
 @pytest.mark.ray
-def test_too_few_cpus_are_an_error_and_no_wait(ray_cluster, tmp_path):
-    with pytest.raises(RolloutError, match=r"env hosts need 99 CPUs .* lower replicas or num_hosts"):
-        rollout(specs_of(), settings(num_hosts=99), tmp_path)
+def test_too_few_hosts_are_an_error_and_no_endless_wait(ray_cluster, tmp_path):
+    with pytest.raises(
+        RolloutError, match=r"min_hosts = 99 env hosts need a CPU each and [0-4] found one .*lower"
+    ):
+        rollout(specs_of(), settings(num_hosts=99, min_hosts=99, join_timeout_s=8), tmp_path)
+
+
+@pytest.mark.ray
+def test_a_rollout_begins_with_the_hosts_that_found_room(ray_cluster, tmp_path, unbroken):
+    rollout(specs_of(), settings(num_hosts=9), tmp_path)
+    assert played(tmp_path) == unbroken
