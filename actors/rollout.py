@@ -8,11 +8,10 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -28,8 +27,10 @@ from actors.driver import Host, Progress, RolloutError
 from actors.episode import EpisodeSpec
 from actors.job import Job, RolloutSettings, RolloutSummary
 from actors.models import ModelError, check_adapter, resolve_model
+from actors.owed import Owed
+from actors.place import Folder
 from actors.player import Ended, EpisodePlayer, Lost, Models, open_model
-from actors.store import EpisodeFile
+from actors.store import open_sink
 from actors.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Fleet:
             self._start(self.model)
         return self._engines
 
-    def check_adapters(self, specs: Sequence[EpisodeSpec]) -> None:
+    def check_adapters(self, specs: Iterable[EpisodeSpec]) -> None:
         """Raise `ModelError` for an adapter that no engine of this fleet can serve, before anything is played."""
         for adapter in sorted({spec.adapter for spec in specs if spec.adapter}):
             if isinstance(self.model, EngineConfig):
@@ -125,19 +126,20 @@ class Asked:
 
     specs: Sequence[EpisodeSpec]
     settings: RolloutSettings
-    out_dir: Path
+    out_dir: Folder
 
 
 def rollout(
     specs: Sequence[EpisodeSpec],
     settings: RolloutSettings,
-    out_dir: Path,
+    out_dir: Folder,
     *,
     fleet: Fleet | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RolloutSummary:
     """Play what `out_dir` owes of `specs` on env hosts; Ray must be running.
 
+    `out_dir` is a path of the driver's machine, or an address (`s3://`, `gs://`, ...) where episodes come in parts.
     Raises `RolloutError` when it cannot go on and `ModelError` for a model or adapter that does not fit; episodes that
     ended before stay in `out_dir`.
     """
@@ -170,7 +172,7 @@ def rollout_all(
 def rollout_local(
     specs: Sequence[EpisodeSpec],
     settings: RolloutSettings,
-    out_dir: Path,
+    out_dir: Folder,
     *,
     models: Models | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -326,22 +328,22 @@ async def _play_on_hosts(
 
 
 async def _play_here(job: Job, models: Models, progress: Callable[[Progress], None] | None) -> None:
-    file = EpisodeFile(job.out_dir)
+    sink = open_sink(job.out_dir)
 
     async def write(lines: list[str]) -> None:
-        file.append(lines)
+        await asyncio.to_thread(sink.append, lines)
 
     player = EpisodePlayer(job.play, models, write)
     try:
         await _drive(job, job.owed, [_LocalHost(player)], progress)
     finally:
         player.close()
-        file.close()
+        sink.close()
 
 
 async def _drive(
     job: Job,
-    specs: Sequence[EpisodeSpec],
+    specs: Owed,
     hosts: Sequence[Host],
     progress: Callable[[Progress], None] | None,
 ) -> None:
@@ -380,14 +382,9 @@ def _unique(role: str) -> str:
     return f"offbook-{role}-{uuid.uuid4().hex[:12]}"
 
 
-def _phases(specs: Sequence[EpisodeSpec], *, apart: bool) -> list[list[EpisodeSpec]]:
+def _phases(owed: Owed, *, apart: bool) -> list[Owed]:
     """One phase per adapter where weights are swapped, so that no episode waits for the other adapter's turn."""
-    if not apart:
-        return [list(specs)]
-    by_adapter: dict[str | None, list[EpisodeSpec]] = {}
-    for spec in specs:
-        by_adapter.setdefault(spec.adapter, []).append(spec)
-    return list(by_adapter.values())
+    return list(owed.by(lambda spec: spec.adapter).values()) if apart else [owed]
 
 
 def _require_cpus(needed: int, what: str, patience_s: float = 30.0) -> None:
