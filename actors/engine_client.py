@@ -23,6 +23,7 @@ class EngineClient:
         self._router = Router(tuple(ports))
         self._lines = {name: Line(port) for name, port in ports.items()}
         self._back = asyncio.Event()
+        # One an engine that is buried: it gets no calls, and so is not buried again, before its probe has ended.
         self._probes: set[asyncio.Task[None]] = set()
 
     @classmethod

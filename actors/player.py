@@ -141,7 +141,9 @@ class EpisodePlayer:
         self._slots = asyncio.Semaphore(config.slots)
         # As many records as slots wait for the writer, then an ended episode keeps its slot: a slow disk slows play, and fills no memory.
         self._unwritten = asyncio.Semaphore(config.slots)
-        self._idle_envs: list[TextEnv] = []
+        self._idle_envs: list[
+            TextEnv
+        ] = []  # At most as many as slots: an episode takes one before any is opened.
         self._outbox = Outbox(write, min(0.1, config.flush_every_s / 2))
 
     async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:

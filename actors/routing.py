@@ -11,7 +11,8 @@ class Router:
     """Sticky by session, least-loaded for new ones, moved on only when the engine is marked dead."""
 
     def __init__(self, engines: Sequence[str]) -> None:
-        self._sessions: dict[str, str] = {}  # session -> engine
+        # session -> engine. Whoever plays an episode ends its session with it, so no more are here than are in flight.
+        self._sessions: dict[str, str] = {}
         self._load = dict.fromkeys(engines, 0)
         self._dead: set[str] = set()
 
