@@ -87,6 +87,9 @@ class BudgetConfig(_Frozen):
     """Equal replies in a row that end the episode."""
     max_invalid: int | None = Field(default=None, ge=1)
     """Refused or unreadable replies in a row that end the episode, thoughts not counted; None: any number."""
+    max_seconds: float | None = Field(default=None, gt=0)
+    """Wall time of its turns, waits for the model included, at which the episode ends as time_limit; what is won then depends on how busy
+    the engines are. None: any time."""
     turn_timeout_s: float = Field(default=120.0, gt=0)
     """One model call; past it the call counts as failed and the episode is retried."""
 

@@ -1,15 +1,16 @@
-"""Gives owed episodes to hosts until all have ended. Holds ids and counters only, and knows no Ray: hosts are behind `Host`."""
+"""Gives owed episodes to hosts until all have ended. Holds what is in flight and counters, and knows no Ray: hosts are behind `Host`."""
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from actors.episode import EpisodeSpec, lost_trajectory
 from actors.loss_log import LossLog
+from actors.owed import Owed
 from actors.player import Ended, Lost
 from actors.retry import Again, Breaker, RetryPolicy
 from actors.trajectory import EndReason, Trajectory
@@ -49,7 +50,7 @@ class Progress:
 
 
 @dataclass(slots=True)
-class _Owed:
+class _Attempt:
     spec: EpisodeSpec
     lost: int = 0
 
@@ -59,7 +60,7 @@ class Driver:
 
     def __init__(
         self,
-        specs: Sequence[EpisodeSpec],
+        specs: Owed | Collection[EpisodeSpec],
         *,
         agent_name: str,
         model_name: str,
@@ -69,7 +70,9 @@ class Driver:
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self.state = Progress(total=len(specs))
-        self._ready = deque(_Owed(spec) for spec in specs)
+        self._fresh, self._num_fresh = iter(specs), len(specs)
+        # Lost ones that wait for another try: no more of them than hosts have in flight, for each is put back by whoever lost it.
+        self._again: deque[_Attempt] = deque()
         self._names = (agent_name, model_name)
         self._policy, self._breaker, self._stall_s = policy, breaker, stall_s
         self._report, self._losses = progress, LossLog()
@@ -92,37 +95,42 @@ class Driver:
         return self.state
 
     async def _work(self, host: Host) -> None:
-        while (owed := await self._next()) is not None:
-            outcome = await host.play(owed.spec, owed.lost)
+        while (attempt := await self._next()) is not None:
+            outcome = await host.play(attempt.spec, attempt.lost)
             self.state.last_event = time.monotonic()
             if isinstance(outcome, Lost):
-                await self._lose(host, owed, outcome)
+                await self._lose(host, attempt, outcome)
             else:
                 await self._count(outcome)
 
-    async def _next(self) -> _Owed | None:
+    async def _next(self) -> _Attempt | None:
         async with self._changed:
-            await self._changed.wait_for(lambda: self._ready or self._finished)
-            return self._ready.popleft() if self._ready else None
+            await self._changed.wait_for(lambda: self._again or self._num_fresh or self._finished)
+            if self._again:
+                return self._again.popleft()
+            if not self._num_fresh:
+                return None
+            self._num_fresh -= 1
+            return _Attempt(next(self._fresh))
 
     @property
     def _finished(self) -> bool:
         return self.state.ended == self.state.total
 
-    async def _lose(self, host: Host, owed: _Owed, loss: Lost) -> None:
-        owed.lost += 1
-        decision = self._policy.decide(lost=owed.lost, retryable=loss.retryable)
+    async def _lose(self, host: Host, attempt: _Attempt, loss: Lost) -> None:
+        attempt.lost += 1
+        decision = self._policy.decide(lost=attempt.lost, retryable=loss.retryable)
         given_up = not isinstance(decision, Again)
-        self._losses.note(host.name, loss.reason, owed.spec.task.key, given_up=given_up)
+        self._losses.note(host.name, loss.reason, attempt.spec.task.key, given_up=given_up)
         if isinstance(decision, Again):
             self.state.retries += 1
             # The worker waits with its episode: while the fault lasts, no new episodes run into it.
             await asyncio.sleep(decision.delay_s)
             async with self._changed:
-                self._ready.appendleft(owed)
+                self._again.append(attempt)
                 self._changed.notify()
             return
-        trajectory = lost_trajectory(owed.spec, *self._names, loss.reason, owed.lost - 1)
+        trajectory = lost_trajectory(attempt.spec, *self._names, loss.reason, attempt.lost - 1)
         await host.record(trajectory)
         await self._count(Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0))
         if self._breaker.record(error=True):
@@ -156,5 +164,5 @@ class Driver:
             if silent > self._stall_s and not self._finished:
                 raise RolloutError(
                     f"no episode has ended or been lost for {silent:.0f} s; {self.state.ended} of {self.state.total} ended, "
-                    f"{len(self._ready)} not started: the engines or hosts hang; start again to go on from here"
+                    f"{self._num_fresh} not started: the engines or hosts hang; start again to go on from here"
                 )

@@ -24,6 +24,7 @@ class EngineClient:
         self._router = router or Router()
         self._lines: dict[str, Line] = {}
         self._back = asyncio.Event()
+        # One an engine that is buried: it gets no calls, and so is not buried again, before its probe has ended.
         self._probes: set[asyncio.Task[None]] = set()
         self.update(ports)
 

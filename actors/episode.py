@@ -233,6 +233,8 @@ def _ended(state: StepResult, turns: list[Turn], budget: BudgetConfig) -> EndRea
         return EndReason.REFUSALS
     if budget.max_prompt_tokens is not None and turns[-1].prompt_tokens >= budget.max_prompt_tokens:
         return EndReason.TOKEN_LIMIT
+    if budget.max_seconds is not None and sum(turn.seconds for turn in turns) >= budget.max_seconds:
+        return EndReason.TIME_LIMIT
     return None
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import ray
@@ -66,7 +66,7 @@ class Fleet:
     def infos(self) -> dict[str, Any]:
         return {replica.name: replica.info for replica in self._ready}
 
-    def check_adapters(self, specs: Sequence[EpisodeSpec]) -> None:
+    def check_adapters(self, specs: Iterable[EpisodeSpec]) -> None:
         """Raise `ModelError` for an adapter that no engine of this fleet can serve, before anything is played."""
         for adapter in sorted({spec.adapter for spec in specs if spec.adapter}):
             if isinstance(self.model, EngineConfig):

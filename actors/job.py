@@ -2,17 +2,19 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 from actors.agents import make_agent
 from actors.config import AgentConfig, BudgetConfig, ModelConfig, RolloutConfig, SamplingConfig
 from actors.driver import Driver, Progress
 from actors.episode import EpisodeSpec, episode_id
-from actors.player import PlayConfig, play_order
+from actors.owed import Owed
+from actors.place import Folder
+from actors.player import PlayConfig
 from actors.retry import Breaker, RetryPolicy
-from actors.store import finalise, finished_ids, read_finished
+from actors.store import finalise, written_rows
 from actors.trajectory import EndReason
 from envs.config import EnvConfig
 
@@ -54,20 +56,14 @@ class RolloutSettings:
 class Job:
     """What is asked for, what is owed, and what is left when it is done."""
 
-    def __init__(self, specs: Sequence[EpisodeSpec], settings: RolloutSettings, out_dir: Path) -> None:
+    def __init__(self, specs: Sequence[EpisodeSpec], settings: RolloutSettings, out_dir: Folder) -> None:
+        """`specs` may make its episodes when it is asked for them: one is taken when it is played, and kept while it is."""
         self.config, self.budget, self.model = settings.rollout, settings.budget, settings.model
         self.out_dir = out_dir
         agent = make_agent(settings.agent, settings.env.name)
         self.agent_name = agent.name
-        ids = [episode_id(spec, self.agent_name, self.model.model) for spec in specs]
-        if len(set(ids)) != len(ids):
-            twice = next(spec for spec, id_ in zip(specs, ids, strict=True) if ids.count(id_) > 1)
-            raise ValueError(
-                f"episode {twice.task.key} of arm {twice.arm!r} with seed {twice.seed} is asked for twice; give each a seed of its own"
-            )
-        finished = finished_ids(out_dir)
-        owed = [spec for spec, id_ in zip(specs, ids, strict=True) if id_ not in finished]
-        self.owed = play_order(owed, _turns_by_kind(out_dir) if finished else {})
+        finished, turns_by_kind = _finished(out_dir)
+        self.owed = self._owed(specs, finished).longest_first(turns_by_kind)
         self.play = PlayConfig(
             env=settings.env,
             agent=agent,
@@ -80,7 +76,7 @@ class Job:
         self.retries, self._began = 0, time.monotonic()
         log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)
 
-    def driver(self, specs: Sequence[EpisodeSpec], progress: Callable[[Progress], None] | None) -> Driver:
+    def driver(self, specs: Owed, progress: Callable[[Progress], None] | None) -> Driver:
         return Driver(
             specs,
             agent_name=self.agent_name,
@@ -99,18 +95,9 @@ class Job:
         return self.config.slots_per_host + max(4, self.config.slots_per_host // 2)
 
     def finish(self) -> RolloutSummary:
-        self.out_dir.mkdir(parents=True, exist_ok=True)
-        finalise(self.out_dir)
-        trajectories = read_finished(self.out_dir)
+        totals = finalise(self.out_dir)
         summary = RolloutSummary(
-            episodes=len(trajectories),
-            successes=sum(t.success for t in trajectories),
-            errors=sum(t.end == EndReason.ERROR for t in trajectories),
-            turns=sum(len(t.turns) for t in trajectories),
-            steps=sum(t.num_steps for t in trajectories),
-            prompt_tokens=sum(t.prompt_tokens for t in trajectories),
-            cached_tokens=sum(t.cached_tokens for t in trajectories),
-            completion_tokens=sum(t.completion_tokens for t in trajectories),
+            **asdict(totals),
             played=len(self.owed),
             retries=self.retries,
             seconds=time.monotonic() - self._began,
@@ -118,9 +105,31 @@ class Job:
         log.info("%s: %s", self.out_dir, summary)
         return summary
 
+    def _owed(self, specs: Sequence[EpisodeSpec], finished: set[str]) -> Owed:
+        asked: set[str] = set()
+        positions: list[int] = []
+        for position, spec in enumerate(specs):
+            id_ = episode_id(spec, self.agent_name, self.model.model)
+            if id_ in asked:
+                raise ValueError(
+                    f"episode {spec.task.key} of arm {spec.arm!r} with seed {spec.seed} is asked for twice; give each a seed of its own"
+                )
+            asked.add(id_)
+            if id_ not in finished:
+                positions.append(position)
+        return Owed(specs, positions)
 
-def _turns_by_kind(folder: Path) -> dict[str, float]:
-    turns: dict[str, list[int]] = {}
-    for trajectory in read_finished(folder):
-        turns.setdefault(trajectory.task.kind, []).append(len(trajectory.turns))
-    return {kind: sum(counts) / len(counts) for kind, counts in turns.items()}
+
+def _finished(folder: Folder) -> tuple[set[str], dict[str, float]]:
+    """Ids that need not be played again, and the mean number of turns by kind of task. One episode's body is in memory at a time."""
+    ids: set[str] = set()
+    turns: Counter[str] = Counter()
+    episodes: Counter[str] = Counter()
+    for row in written_rows(folder):
+        kind = row["task"]["kind"]
+        turns[kind] += len(row["turns"])
+        episodes[kind] += 1
+        # An episode that ended in an error is owed again.
+        if row["end"] != EndReason.ERROR:
+            ids.add(row["id"])
+    return ids, {kind: turns[kind] / episodes[kind] for kind in episodes}

@@ -39,6 +39,7 @@ class Line:
     def __init__(self, port: Port) -> None:
         self._port, self._name = port, uuid.uuid4().hex
         self._numbers = itertools.count()
+        # One for each caller that waits, so no more than the host has slots; the two lists are emptied at every turn of the event loop.
         self._open: dict[int, asyncio.Future[Answer]] = {}
         self._unsent: list[Request] = []
         self._dropped: list[int] = []

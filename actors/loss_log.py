@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
+_KINDS = 64
+"""Lines at a time: a reason that names its episode would fill the log, and memory, with one line each."""
+
 
 @dataclass(slots=True)
 class _Losses:
@@ -23,6 +26,8 @@ class LossLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, host: str, reason: str, task_key: str, *, given_up: bool) -> None:
+        if (host, reason) not in self._held and len(self._held) >= _KINDS:
+            host, reason = "hosts", "other reasons"
         losses = self._held.setdefault((host, reason), _Losses(example=task_key))
         losses.attempts += 1
         losses.given_up += given_up

@@ -17,9 +17,14 @@ from actors.wire import Answer, Delivery, Reply, Request
 log = logging.getLogger(__name__)
 
 
+MOST_OPEN = 4096
+"""Calls of one line that run or lie answered. An episode has one call open, so this is far above any host's slots: a line that goes
+beyond it has stopped collecting, and would fill the engine's memory."""
+
+
 @dataclass(slots=True)
 class _Box:
-    """What one line waits for."""
+    """What one line waits for; `running` and `finished` together hold at most `MOST_OPEN`."""
 
     running: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     finished: list[Reply] = field(default_factory=list)
@@ -52,10 +57,13 @@ class Mailbox:
         """Take requests in, and stop those that nobody waits for any more. Returns at once."""
         self._forget_silent()
         box = self._box(line)
-        for number in dropped:
-            if task := box.running.pop(number, None):
-                task.cancel()
+        self._drop(box, dropped)
         for request in requests:
+            if len(box.running) + len(box.finished) >= MOST_OPEN:
+                raise GenerateError(
+                    f"the engine holds {MOST_OPEN} calls of this line, which does not collect their answers",
+                    retryable=True,
+                )
             task = asyncio.get_running_loop().create_task(self._serve(box, request))
             box.running[request.number] = task
         return self._boot
@@ -75,6 +83,15 @@ class Mailbox:
         replies, box.finished = tuple(box.finished), []
         box.filled.clear()
         return Delivery(boot=self._boot, replies=replies)
+
+    def _drop(self, box: _Box, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            if task := box.running.pop(number, None):
+                task.cancel()
+        # Those that were answered meanwhile: their line waits for them no more.
+        if numbers and box.finished:
+            gone = set(numbers)
+            box.finished = [reply for reply in box.finished if reply.number not in gone]
 
     async def _serve(self, box: _Box, request: Request) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -101,6 +101,7 @@ class Outbox:
 
     def __init__(self, write: Callable[[list[str]], Awaitable[None]], gather_s: float) -> None:
         self._write, self._gather_s = write, gather_s
+        # No longer than callers wait, each for its own line: `EpisodePlayer` lets as many in as it has slots.
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
@@ -120,7 +121,8 @@ class Outbox:
                 await self._write([line for line, _ in batch])
             except Exception as error:  # noqa: BLE001 - whoever waits for the disk must hear of it
                 for _, future in batch:
-                    future.set_exception(error)
+                    if not future.done():
+                        future.set_exception(error)
                 continue
             for _, future in batch:
                 if not future.done():
@@ -141,17 +143,25 @@ class EpisodePlayer:
             max_tokens=config.sampling.max_tokens,
         )
         self._slots = asyncio.Semaphore(config.slots)
-        self._idle_envs: list[TextEnv] = []
+        # As many records as slots wait for the writer, then an ended episode keeps its slot: a slow disk slows play, and fills no memory.
+        self._unwritten = asyncio.Semaphore(config.slots)
+        self._idle_envs: list[
+            TextEnv
+        ] = []  # At most as many as slots: an episode takes one before any is opened.
         self._outbox = Outbox(write, min(0.1, config.flush_every_s / 2))
 
     async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
-        """One attempt after `lost` lost ones. The slot is free again before the record is on disk."""
+        """One attempt after `lost` lost ones. The slot is free again before the record is on disk, if the writer keeps up."""
         async with self._slots:
             outcome = await self._attempt(spec)
-        if isinstance(outcome, Lost):
-            return outcome
-        trajectory = replace(outcome, retries=lost)
-        await self._outbox.put(to_line(trajectory))
+            if isinstance(outcome, Lost):
+                return outcome
+            trajectory = replace(outcome, retries=lost)
+            await self._unwritten.acquire()
+        try:
+            await self._outbox.put(to_line(trajectory))
+        finally:
+            self._unwritten.release()
         return Ended(
             end=trajectory.end,
             success=trajectory.success,
@@ -161,7 +171,8 @@ class EpisodePlayer:
 
     async def record(self, trajectory: Trajectory) -> None:
         """Write a record that was not played here, such as that of a lost episode."""
-        await self._outbox.put(to_line(trajectory))
+        async with self._unwritten:
+            await self._outbox.put(to_line(trajectory))
 
     def close(self) -> None:
         for env in self._idle_envs:
@@ -200,8 +211,3 @@ def _close(env: TextEnv | None) -> None:
     if env is not None:
         with suppress(Exception):
             env.close()
-
-
-def play_order(specs: Sequence[EpisodeSpec], turns_by_kind: dict[str, float]) -> list[EpisodeSpec]:
-    """Longest expected first, so that no long episode starts when the others are done; ties keep their order."""
-    return sorted(specs, key=lambda spec: -turns_by_kind.get(spec.task.kind, 0.0))

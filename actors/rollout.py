@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,10 +19,12 @@ from actors.episode import EpisodeSpec
 from actors.fleet import Fleet
 from actors.host_pool import HostPool
 from actors.job import Job, RolloutSettings, RolloutSummary
+from actors.owed import Owed
+from actors.place import Folder
 from actors.player import Ended, EpisodePlayer, Lost, Models, open_model
 from actors.ray_host import RayHost
 from actors.seats import Seats
-from actors.store import EpisodeFile
+from actors.store import open_sink
 from actors.trajectory import Trajectory
 
 log = logging.getLogger(__name__)
@@ -37,19 +38,20 @@ class Asked:
 
     specs: Sequence[EpisodeSpec]
     settings: RolloutSettings
-    out_dir: Path
+    out_dir: Folder
 
 
 def rollout(
     specs: Sequence[EpisodeSpec],
     settings: RolloutSettings,
-    out_dir: Path,
+    out_dir: Folder,
     *,
     fleet: Fleet | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> RolloutSummary:
     """Play what `out_dir` owes of `specs` on env hosts; Ray must be running.
 
+    `out_dir` is a path of the driver's machine, or an address (`s3://`, `gs://`, ...) where episodes come in parts.
     Raises `RolloutError` when it cannot go on and `ModelError` for a model or adapter that does not fit; episodes that
     ended before stay in `out_dir`.
     """
@@ -82,7 +84,7 @@ def rollout_all(
 def rollout_local(
     specs: Sequence[EpisodeSpec],
     settings: RolloutSettings,
-    out_dir: Path,
+    out_dir: Folder,
     *,
     models: Models | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -225,22 +227,22 @@ async def _wait_for_hosts(pool: HostPool, job: Job) -> None:
 
 
 async def _play_here(job: Job, models: Models, progress: Callable[[Progress], None] | None) -> None:
-    file = EpisodeFile(job.out_dir)
+    sink = open_sink(job.out_dir)
 
     async def write(lines: list[str]) -> None:
-        file.append(lines)
+        await asyncio.to_thread(sink.append, lines)
 
     player = EpisodePlayer(job.play, models, write)
     try:
         await _drive(job, job.owed, [_LocalHost(player)], job.in_flight, progress)
     finally:
         player.close()
-        file.close()
+        sink.close()
 
 
 async def _drive(
     job: Job,
-    specs: Sequence[EpisodeSpec],
+    specs: Owed,
     hosts: Sequence[Host],
     in_flight: int,
     progress: Callable[[Progress], None] | None,
@@ -252,11 +254,6 @@ async def _drive(
         job.retries += driver.state.retries
 
 
-def _phases(specs: Sequence[EpisodeSpec], *, apart: bool) -> list[list[EpisodeSpec]]:
+def _phases(owed: Owed, *, apart: bool) -> list[Owed]:
     """One phase per adapter where weights are swapped, so that no episode waits for the other adapter's turn."""
-    if not apart:
-        return [list(specs)]
-    by_adapter: dict[str | None, list[EpisodeSpec]] = {}
-    for spec in specs:
-        by_adapter.setdefault(spec.adapter, []).append(spec)
-    return list(by_adapter.values())
+    return list(owed.by(lambda spec: spec.adapter).values()) if apart else [owed]

@@ -109,7 +109,8 @@ class Router:
         """Not `sticky`: every call is routed anew, which a benchmark measures."""
         self._policy: Policy = policy or LeastLoaded()
         self._sticky = sticky
-        self._sessions: dict[str, tuple[str, int]] = {}  # session -> engine, weight
+        # session -> engine, weight. Whoever plays an episode ends its session with it, so no more are here than are in flight.
+        self._sessions: dict[str, tuple[str, int]] = {}
         self._weight: dict[str, int] = {}  # engine -> of all its sessions
         self._count: dict[str, int] = {}
         self._size: dict[str, float] = {}

@@ -1,19 +1,33 @@
-"""Finished episodes on disk: one JSON line each while a rollout runs, one sorted Parquet file when it is complete."""
+"""Finished episodes of a rollout: one JSON line each while it runs, one sorted Parquet file when it is complete.
+
+On a path of this machine the lines are appended to one file; at an address (`s3://...`) they come in parts, see `actors.parts`.
+"""
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from actors.final_file import sorted_rows, whole_lines, write_final
+from actors.parts import PartWriter, fetch, merge, part_lines, part_names
+from actors.place import Folder, Place, is_address, place_of
+from actors.totals import Totals, read_totals
+from actors.trajectory import EndReason, Trajectory, from_row, to_row
 
-from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, Trajectory, from_row, to_row
-
-_ROWS_PER_GROUP = 500
 EPISODES = "episodes.jsonl"
 TRAJECTORIES = "trajectories.parquet"
+
+_BLOCK = 2**16
+
+
+class EpisodeSink(Protocol):
+    def append(self, lines: Iterable[str]) -> None:
+        """Durable when it returns."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class EpisodeFile:
@@ -34,60 +48,80 @@ class EpisodeFile:
         self._file.close()
 
 
+def open_sink(folder: Folder) -> EpisodeSink:
+    return PartWriter(place_of(str(folder))) if is_address(folder) else EpisodeFile(Path(folder))
+
+
 def to_line(trajectory: Trajectory) -> str:
     return json.dumps(to_row(trajectory), ensure_ascii=False)
 
 
-def read_finished(folder: Path) -> list[Trajectory]:
-    """What is on disk, the last record of each id, sorted; errors included. A torn last line does not count."""
-    return [from_row(row) for row in _sorted_rows(folder)]
+def written_rows(folder: Folder | Place) -> Iterator[dict[str, Any]]:
+    """In about the order of writing, an id as often as it was written; one at a time in memory. A torn last line does not count."""
+    for line in _lines(_found(folder)):
+        yield json.loads(line)
 
 
-def finished_ids(folder: Path) -> set[str]:
+def finished_ids(folder: Folder | Place) -> set[str]:
     """Ids that need not be played again; an episode that ended in an error is owed again."""
-    return {row["id"] for row in _rows(folder) if row["end"] != EndReason.ERROR}
+    return {row["id"] for row in written_rows(folder) if row["end"] != EndReason.ERROR}
 
 
-def finalise(folder: Path) -> Path:
-    """Write `trajectories.parquet`: every id once, sorted, complete or absent."""
-    target = folder / TRAJECTORIES
-    partial = target.with_suffix(".partial")
-    table = pa.Table.from_pylist(_sorted_rows(folder), schema=TRAJECTORY_SCHEMA)
-    # Small groups, so that whoever needs some of a million episodes reads no more than those.
-    pq.write_table(table, partial, compression="zstd", row_group_size=_ROWS_PER_GROUP)
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.rename(target)
-    return target
+def finalise(folder: Folder | Place) -> Totals:
+    """Write `trajectories.parquet`: every id once, sorted, complete or absent. One row group of it is in memory at a time."""
+    found = _found(folder)
+    if isinstance(found, Place):
+        return _finalise_parts(found)
+    found.mkdir(parents=True, exist_ok=True)
+    write_final(found / EPISODES, found / TRAJECTORIES)
+    return read_totals(found / TRAJECTORIES)
 
 
-def _sorted_rows(folder: Path) -> list[dict]:
-    by_id: dict[str, dict] = {}
-    for row in _rows(folder):
-        # A late error record never replaces the episode itself.
-        if row["end"] != EndReason.ERROR or row["id"] not in by_id:
-            by_id[row["id"]] = row
-    return sorted(
-        by_id.values(), key=lambda r: (r["task"]["env"], r["task"]["id"], r["arm"], r["seed"], r["id"])
-    )
+def read_finished(folder: Path) -> list[Trajectory]:
+    """What is on disk, the last record of each id, sorted; errors included. All of it in memory: for tests and small rollouts."""
+    return [from_row(row) for row, _ in sorted_rows(folder / EPISODES)]
 
 
-def _rows(folder: Path) -> Iterator[dict]:
-    path = folder / EPISODES
-    if not path.exists():
+def _found(folder: Folder | Place) -> Path | Place:
+    if isinstance(folder, Place):
+        return folder
+    return place_of(str(folder)) if is_address(folder) else Path(folder)
+
+
+def _lines(folder: Path | Place) -> Iterator[bytes]:
+    if isinstance(folder, Place):
+        yield from part_lines(folder, part_names(folder))
         return
-    with path.open("rb") as lines:
-        for line in lines:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+    path = folder / EPISODES
+    if path.exists():
+        with path.open("rb") as file:
+            yield from whole_lines(file)
+
+
+def _finalise_parts(place: Place) -> Totals:
+    """On this machine's disk, which needs room for the rollout: rows are read here and there, which an object store is slow at."""
+    with tempfile.TemporaryDirectory(prefix="offbook-parts-") as scratch:
+        journal, final = Path(scratch) / EPISODES, Path(scratch) / TRAJECTORIES
+        names = part_names(place)
+        fetch(place, names, journal)
+        write_final(journal, final)
+        place.make()
+        # Sent when it is whole here: what breaks off half-way has no footer, and no reader takes it for the file.
+        place.send(final, TRAJECTORIES)
+        merge(place, names, journal)
+        return read_totals(final)
 
 
 def _cut_torn_line(file: BinaryIO) -> None:
-    size = file.seek(0, os.SEEK_END)
-    if size == 0:
-        return
-    file.seek(0)
-    kept = file.read().rfind(b"\n") + 1
+    """From the end, for what lies before may be gigabytes."""
+    size = end = file.seek(0, os.SEEK_END)
+    kept = 0
+    while end and not kept:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        last = file.read(end - start).rfind(b"\n")
+        kept = start + last + 1 if last >= 0 else 0
+        end = start
     if kept < size:
         file.truncate(kept)
     file.seek(0, os.SEEK_END)

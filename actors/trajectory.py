@@ -16,6 +16,7 @@ class EndReason(StrEnum):
     DONE = "done"
     STEP_LIMIT = "step_limit"
     TOKEN_LIMIT = "token_limit"
+    TIME_LIMIT = "time_limit"
     REPETITION = "repetition"
     REFUSALS = "refusals"
     """Too many invalid replies in a row, where the budget sets a limit."""

@@ -1,30 +1,47 @@
 """The one process that writes a rollout's finished episodes, as a Ray actor."""
 
-from pathlib import Path
+import asyncio
 from typing import Any
 
 import ray
 
-from actors.store import EpisodeFile
+from actors.place import Folder, is_address
+from actors.store import EpisodeSink, open_sink
 
 
 class Writer:
-    """An `append` that has returned is on disk."""
+    """An `append` that has returned is durable. Each host has one under way at a time, so no more batches wait here than there are hosts."""
 
-    def __init__(self, folder: str) -> None:
-        self._file = EpisodeFile(Path(folder))
+    def __init__(self, folder: Folder) -> None:
+        self._sink: EpisodeSink = open_sink(folder)
+        self._turn = asyncio.Lock()
+        self._gathered: list[str] = []
+        self._batch: asyncio.Future[None] | None = None
 
     async def append(self, lines: list[str]) -> None:
-        self._file.append(lines)
+        """What comes while something is being written is written together next: an upload costs the same for many as for one."""
+        self._gathered += lines
+        if self._batch is None:
+            self._batch = asyncio.ensure_future(self._write_next())
+        # Shielded: a host that dies waiting must not take others' lines along.
+        await asyncio.shield(self._batch)
 
     async def close(self) -> None:
-        self._file.close()
+        async with self._turn:
+            self._sink.close()
+
+    async def _write_next(self) -> None:
+        async with self._turn:
+            lines, self._gathered, self._batch = self._gathered, [], None
+            await asyncio.to_thread(self._sink.append, lines)
 
 
-def writer_actor(folder: Path, name: str) -> Any:
-    # On the driver's node: the folder is the driver's.
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        node_id=ray.get_runtime_context().get_node_id(), soft=False
-    )
-    remote = ray.remote(Writer).options(name=name, num_cpus=0, max_restarts=100, scheduling_strategy=here)
-    return remote.remote(str(folder))
+def writer_actor(folder: Folder, name: str) -> Any:
+    """On the driver's node for a path, which is the driver's; anywhere for an address, so that it comes back elsewhere when its node is lost."""
+    strategy: Any = "DEFAULT"
+    if not is_address(folder):
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            node_id=ray.get_runtime_context().get_node_id(), soft=False
+        )
+    remote = ray.remote(Writer).options(name=name, num_cpus=0, max_restarts=100, scheduling_strategy=strategy)
+    return remote.remote(folder if is_address(folder) else str(folder))

@@ -35,7 +35,10 @@ _COLUMNS = [
     ),
     # Files written before hints had turns lack the last one, and all of theirs were shown.
     *("hints.list.element.id", "hints.list.element.turn"),
-    *(_TURN + name for name in ("action", "valid", "prompt_tokens", "cached_tokens", "completion_tokens")),
+    *(
+        _TURN + name
+        for name in ("action", "valid", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
+    ),
 ]
 
 
@@ -63,6 +66,8 @@ class EpisodeColumns:
     cached_tokens: NDArray[np.int64]
     completion_tokens: NDArray[np.int64]
     retries: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    """Of its turns, the wait for the model included."""
     end: NDArray[Any]
     agent: str | None
     model: str | None
@@ -117,6 +122,7 @@ def read_episodes(name: str, source: EpisodeSource, panel: Panel) -> EpisodeColu
         cached_tokens=summed("cached_tokens"),
         completion_tokens=summed("completion_tokens"),
         retries=_numpy(pc.fill_null(table["retries"], 0)).astype(np.int64),
+        seconds=_summed_floats(turn_values.field("seconds"), turn_lengths),
         end=_numpy(table["end"]),
         agent=_only(name, "agent", table),
         model=_only(name, "model", table),
@@ -212,6 +218,12 @@ def _combined(table: pa.Table, name: str) -> pa.Array:
 
 def _lengths(lists: pa.Array) -> NDArray[np.int64]:
     return _numpy(pc.fill_null(pc.list_value_length(lists), 0)).astype(np.int64)
+
+
+def _summed_floats(values: pa.Array, lengths_N: NDArray[np.int64]) -> NDArray[np.float64]:
+    episode = np.repeat(np.arange(len(lengths_N)), lengths_N)
+    summed = np.bincount(episode, weights=_numpy(pc.fill_null(values, 0.0)), minlength=len(lengths_N))
+    return summed.astype(np.float64)
 
 
 def _numpy(array: Any) -> NDArray[Any]:

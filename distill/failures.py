@@ -33,6 +33,7 @@ MEANINGS = {
     "repetition": "the same reply again and again ended it",
     "step_limit": "no rule explains it; the limit of steps or turns ended it",
     "token_limit": "no rule explains it; the prompt grew too long",
+    "time_limit": "no rule explains it; its time ran out",
     "unexplained": "the world ended it, and no rule explains why",
     # Habits, by the names that their rules give them.
     "open_containers": "passed closed places by and left them closed",
@@ -116,7 +117,7 @@ def marks_of(trajectory: Trajectory) -> tuple[str, ...]:
         *(["repetition"] if trajectory.end is EndReason.REPETITION else []),
         *slips,
     ]
-    limits = (EndReason.STEP_LIMIT, EndReason.TOKEN_LIMIT)
+    limits = (EndReason.STEP_LIMIT, EndReason.TOKEN_LIMIT, EndReason.TIME_LIMIT)
     if trajectory.end in limits:
         found.append(str(trajectory.end))
     return tuple(dict.fromkeys(found)) or ("unexplained",)

@@ -13,6 +13,7 @@ from distill.episode_columns import EpisodeColumns, EpisodeSource, paired, read_
 from distill.frontier import token_frontier
 from distill.kind_cells import kind_cells
 from distill.ledger import StudyCosts, study_ledger
+from distill.stragglers import straggler_row, straggler_warnings
 from distill.tied_groups import tied_groups
 from envs.panel import Panel, PanelMismatchError
 
@@ -58,7 +59,10 @@ def build_results(
     names = [n for n in ARM_ORDER if n in arms] + [n for n in arms if n not in ARM_ORDER]
     episodes = {name: read_episodes(name, arms[name], panel) for name in names}
     seeds = sorted({int(s) for columns in episodes.values() for s in np.unique(columns.seed)})
+    kinds = [task.kind for task in panel.tasks]
     arm_rows = [_arm_row(episodes[n], panel, dict(meta.get(n, {})), len(seeds)) for n in names]
+    for row in arm_rows:
+        row["stragglers"] = straggler_row(episodes[row["name"]], kinds, resamples=resamples)
     tied = _tied(episodes, arm_rows, resamples)
     for row in arm_rows:
         row["tied"] = "".join(group["letter"] for group in tied["groups"] if row["name"] in group["arms"])
@@ -74,7 +78,7 @@ def build_results(
         "arms": arm_rows,
         "comparisons": _comparisons(episodes, comparisons, resamples),
         "tied": tied,
-        "kinds": kind_cells(episodes, arm_rows, [task.kind for task in panel.tasks], resamples=resamples),
+        "kinds": kind_cells(episodes, arm_rows, kinds, resamples=resamples),
         "frontier": token_frontier(episodes, arm_rows, resamples=resamples),
         "training": [dict(row) for row in training],
         "versions": dict(versions or {}),
@@ -277,6 +281,7 @@ def _warnings(episodes: Mapping[str, EpisodeColumns], rows: Sequence[Mapping[str
             notes.append(
                 f"{row['name']}: {episodes[row['name']].num_duplicates} rows were written twice and count once"
             )
+    notes += straggler_warnings(rows)
     if len({seed for row in rows for seed in row["seeds"]}) == 1:
         notes.append(
             "one seed: intervals speak of other tasks, and nothing here tells how far another training or another draw would differ"

@@ -115,7 +115,7 @@ def _by_player(config: StudyConfig) -> list[str]:
 
 def _decisive(budget: BudgetConfig) -> dict[str, Any]:
     """What of a budget decides where an episode ends; a limit that is not set is left out, so that new ones keep the keys of old stages."""
-    unset = {"max_invalid"} if budget.max_invalid is None else set()
+    unset = {name for name in ("max_invalid", "max_seconds") if getattr(budget, name) is None}
     return budget.model_dump(mode="json", exclude={"turn_timeout_s", *unset})
 
 

@@ -18,6 +18,7 @@ _ENDS = {
     EndReason.DONE: "the world ended it",
     EndReason.STEP_LIMIT: "the number of steps was used up",
     EndReason.TOKEN_LIMIT: "it became too long",
+    EndReason.TIME_LIMIT: "its time was used up",
     EndReason.REPETITION: "it repeated itself",
     EndReason.REFUSALS: "the world refused too many replies in a row",
 }

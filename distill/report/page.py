@@ -76,6 +76,7 @@ def _part(inputs: ReportInputs, figures: Mapping[str, str], *, at: str) -> dict[
         "inputs": inputs,
         "summary": inputs.summary or default_summary(inputs),
         "tied": words.tied(results),
+        "stragglers": words.stragglers(results),
         "answer": {"word": word, "sentence": sentence, "class": word.lower().replace(" ", "-")},
         "arms": results["arms"],
         "success_rows": [r for r in results["comparisons"] if r["metric"] == "success"],

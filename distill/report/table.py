@@ -28,6 +28,8 @@ def results_table(results: Mapping[str, Any]) -> Group:
     parts += [_comparison(tokens)] if tokens else []
     lines = [line for line in (words.tied(results), words.spent(results)) if line]
     parts += [Text(), *map(Text, lines)] if lines else []
+    slow = [line for line in words.stragglers(results) if not line.partition(": ")[2].startswith("0 over")]
+    parts += [Text(), *(Text(line, style="dim") for line in slow)] if slow else []
     word, sentence = words.answer(results)
     parts += [Text(), Text.assemble((f"{word}. ", "bold"), sentence)]
     parts += [Text(f"note: {note}", style="yellow") for note in results["notes"]]

@@ -75,6 +75,37 @@ def tied(results: Mapping[str, Any]) -> str:
     )
 
 
+def stragglers(results: Mapping[str, Any]) -> list[str]:
+    """A sentence for every arm: what ran over a budget or was tried again, and how it compares; [] for results that do not tell."""
+    return [
+        _straggler_sentence(arm["name"], arm["stragglers"]) for arm in results["arms"] if "stragglers" in arm
+    ]
+
+
+def _straggler_sentence(name: str, line: Mapping[str, Any]) -> str:
+    """`base: 12 episodes ran over a budget (12 steps): ...; 118 finished: ...; 3 retried: ...; 1 error.`"""
+    groups = line["groups"]
+    over = ", ".join(f"{count:,} {what}" for what, count in line["over_budget"].items() if count)
+    parts = [
+        f"{groups['over budget']['n']:,} over budget"
+        + (f" ({over})" if over else "")
+        + _of_group(groups["over budget"]),
+        f"{groups['finished']['n']:,} finished" + _of_group(groups["finished"]),
+    ]
+    if groups["retried"]["n"]:
+        parts.append(f"{groups['retried']['n']:,} retried" + _of_group(groups["retried"]))
+    if line["errors"]:
+        parts.append(f"{line['errors']:,} given up as errors of the machinery")
+    return f"{name}: {'; '.join(parts)}."
+
+
+def _of_group(group: Mapping[str, Any]) -> str:
+    if not group["n"]:
+        return ""
+    low, middle, high = (number(turns) for turns in group["turns"])
+    return f": success {percent(group['success_rate'])} %, {middle} turns ({low}-{high}), {number(group['seconds'][1], 1)} s"
+
+
 def spent(results: Mapping[str, Any]) -> str:
     """`Tokens computed for a success: base 1,180 (930-1,520), ...`, with dollars where prices are known."""
     arms = [

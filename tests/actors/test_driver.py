@@ -7,7 +7,8 @@ import pytest
 from actors.driver import Driver, RolloutError
 from actors.episode import EpisodeSpec
 from actors.loss_log import LossLog
-from actors.player import Ended, Lost, Outbox, play_order
+from actors.owed import Owed
+from actors.player import Ended, Lost, Outbox
 from actors.retry import Breaker, RetryPolicy
 from actors.trajectory import EndReason
 from envs.task import Task
@@ -150,7 +151,7 @@ async def test_a_fault_of_the_driver_itself_is_raised():
 
 def test_the_longest_kinds_come_first():
     mixed = [*specs_of(2, "short"), *specs_of(2, "long"), *specs_of(1, "new")]
-    ordered = play_order(mixed, {"short": 4.0, "long": 30.0})
+    ordered = Owed(mixed).longest_first({"short": 4.0, "long": 30.0})
     assert [spec.task.id for spec in ordered] == ["long0", "long1", "short0", "short1", "new0"]
 
 

@@ -167,3 +167,17 @@ async def test_a_prefix_that_the_world_answers_otherwise_loses_the_episode_for_g
     with pytest.raises(EpisodeLost, match="turn 1 of the prefix cannot be replayed") as lost:
         await play(Replies("look"), spec=replace(spec_of(), prefix=(whole.turns[0], wrong)))
     assert not lost.value.retryable
+
+
+async def test_an_episode_whose_time_is_up_ends_and_is_no_error():
+    class Slow(Replies):
+        async def __call__(self, *asked, **named):
+            await asyncio.sleep(0.02)
+            return await super().__call__(*asked, **named)
+
+    trajectory = await play(
+        Slow("look", "go to attic"), budget=BudgetConfig(max_seconds=0.05, max_repeats=99)
+    )
+    assert (trajectory.end, trajectory.error) == (EndReason.TIME_LIMIT, None)
+    assert sum(turn.seconds for turn in trajectory.turns) >= 0.05
+    assert sum(turn.seconds for turn in trajectory.turns[:-1]) < 0.05

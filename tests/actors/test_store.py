@@ -2,7 +2,16 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 
-from actors.store import EPISODES, EpisodeFile, finalise, finished_ids, read_finished, to_line
+from actors.store import (
+    EPISODES,
+    TRAJECTORIES,
+    EpisodeFile,
+    finalise,
+    finished_ids,
+    read_finished,
+    to_line,
+)
+from actors.totals import Totals
 from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, GivenHint, Trajectory, Turn, from_row, to_row
 from envs.task import Task
 
@@ -65,7 +74,9 @@ def test_an_error_is_owed_again_and_gives_way_to_the_episode(tmp_path):
 
 def test_the_final_file_holds_every_id_once(tmp_path):
     write(tmp_path, trajectory(1), trajectory(0), trajectory(1))
-    table = pq.read_table(finalise(tmp_path))
+    totals = finalise(tmp_path)
+    table = pq.read_table(tmp_path / TRAJECTORIES)
+    assert (totals.episodes, totals.successes, totals.errors, totals.turns, totals.steps) == (2, 2, 0, 2, 2)
     assert table.schema.names == TRAJECTORY_SCHEMA.names
     assert table.schema.metadata == TRAJECTORY_SCHEMA.metadata
     assert [from_row(row) for row in table.to_pylist()] == [trajectory(0), trajectory(1)]
@@ -73,7 +84,8 @@ def test_the_final_file_holds_every_id_once(tmp_path):
 
 
 def test_a_folder_without_episodes_is_an_empty_table(tmp_path):
-    assert pq.read_table(finalise(tmp_path)).num_rows == 0
+    assert finalise(tmp_path) == Totals()
+    assert pq.read_table(tmp_path / TRAJECTORIES).num_rows == 0
 
 
 def test_a_record_written_before_hints_had_turns_says_that_they_came_at_the_start():
