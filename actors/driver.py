@@ -1,8 +1,9 @@
 """Gives owed episodes to hosts until all have ended. Holds ids and counters only, and knows no Ray: hosts are behind `Host`."""
 
 import asyncio
+import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from actors.loss_log import LossLog
 from actors.player import Ended, Lost
 from actors.retry import Again, Breaker, RetryPolicy
 from actors.trajectory import EndReason, Trajectory
+
+_DIGITS = re.compile(r"\d+")
+_MOST_KINDS = 32
 
 
 class RolloutError(RuntimeError):
@@ -38,14 +42,26 @@ class Progress:
     successes: int = 0
     errors: int = 0
     retries: int = 0
+    in_flight: int = 0
     turns: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    losses: Counter[str] = field(default_factory=Counter)
+    """Lost attempts by their reason, numbers in it left out."""
+    last_ended: float | None = None
+    """Unix time."""
     began: float = field(default_factory=time.monotonic)
     last_event: float = field(default_factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
+
+    def note_loss(self, reason: str) -> None:
+        kind = _DIGITS.sub("N", reason.strip().split("\n")[0])[:120]
+        # A reason with a text of its own in every episode must not grow the driver.
+        self.losses[kind if kind in self.losses or len(self.losses) < _MOST_KINDS else "other"] += 1
 
 
 @dataclass(slots=True)
@@ -93,7 +109,11 @@ class Driver:
 
     async def _work(self, host: Host) -> None:
         while (owed := await self._next()) is not None:
-            outcome = await host.play(owed.spec, owed.lost)
+            self.state.in_flight += 1
+            try:
+                outcome = await host.play(owed.spec, owed.lost)
+            finally:
+                self.state.in_flight -= 1
             self.state.last_event = time.monotonic()
             if isinstance(outcome, Lost):
                 await self._lose(host, owed, outcome)
@@ -111,6 +131,7 @@ class Driver:
 
     async def _lose(self, host: Host, owed: _Owed, loss: Lost) -> None:
         owed.lost += 1
+        self.state.note_loss(loss.reason)
         decision = self._policy.decide(lost=owed.lost, retryable=loss.retryable)
         given_up = not isinstance(decision, Again)
         self._losses.note(host.name, loss.reason, owed.spec.task.key, given_up=given_up)
@@ -137,7 +158,10 @@ class Driver:
         state.successes += ended.success
         state.errors += ended.end == EndReason.ERROR
         state.turns += ended.num_turns
+        state.prompt_tokens += ended.prompt_tokens
+        state.cached_tokens += ended.cached_tokens
         state.completion_tokens += ended.completion_tokens
+        state.last_ended = time.time()
         if ended.end != EndReason.ERROR:
             self._breaker.record(error=False)
         if self._report:

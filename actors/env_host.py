@@ -14,6 +14,7 @@ from actors.engine_client import EngineClient
 from actors.episode import EpisodeSpec
 from actors.line import LineCutError
 from actors.player import Ended, EpisodePlayer, Lost, Models, PlayConfig, open_model
+from actors.ray_meters import actor_label, open_actor_meters
 from actors.tokenizer import import_tokenizers
 from actors.trajectory import Trajectory
 from actors.wire import Delivery, Request
@@ -85,7 +86,9 @@ class EnvHost:
         async with self._starting:
             if self._player is None:
                 self._writer = self._find(self._writer_name)
-                self._player = EpisodePlayer(self._config, await self._open_models(), self._write)
+                config = self._config
+                meters = open_actor_meters("host", run=config.run, host=config.host or actor_label())
+                self._player = EpisodePlayer(config, await self._open_models(), self._write, meters)
             return self._player
 
     async def _open_models(self) -> Models:

@@ -12,6 +12,7 @@ from actors.driver import Driver, Progress
 from actors.episode import EpisodeSpec, episode_id
 from actors.player import PlayConfig, play_order
 from actors.retry import Breaker, RetryPolicy
+from actors.sight import RolloutSight
 from actors.store import finalise, finished_ids, read_finished
 from actors.trajectory import EndReason
 from envs.config import EnvConfig
@@ -49,6 +50,10 @@ class RolloutSettings:
     budget: BudgetConfig
     sampling: SamplingConfig
     rollout: RolloutConfig
+    run: str = ""
+    """What metrics call the run that it belongs to."""
+    name: str = ""
+    """What logs call the rollout; empty: its folder's name."""
 
 
 class Job:
@@ -76,12 +81,16 @@ class Job:
             sampling=settings.sampling,
             slots=self.config.slots_per_host,
             flush_every_s=self.config.flush_every_s,
+            run=settings.run or out_dir.name,
+        )
+        self.sight = RolloutSight(
+            out_dir, settings.name or out_dir.name, asked=len(specs), owed=len(self.owed)
         )
         self.retries, self._began = 0, time.monotonic()
         log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)
 
     def driver(self, specs: Sequence[EpisodeSpec], progress: Callable[[Progress], None] | None) -> Driver:
-        return Driver(
+        driver = Driver(
             specs,
             agent_name=self.agent_name,
             model_name=self.model.model,
@@ -91,6 +100,8 @@ class Job:
             stall_s=max(300.0, 4 * self.budget.turn_timeout_s),
             progress=progress,
         )
+        self.sight.follow(driver.state)
+        return driver
 
     @property
     def in_flight(self) -> int:
@@ -100,6 +111,7 @@ class Job:
     def finish(self) -> RolloutSummary:
         self.out_dir.mkdir(parents=True, exist_ok=True)
         finalise(self.out_dir)
+        self.sight.end()
         trajectories = read_finished(self.out_dir)
         summary = RolloutSummary(
             episodes=len(trajectories),

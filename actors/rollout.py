@@ -9,8 +9,8 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from actors.episode import EpisodeSpec
 from actors.job import Job, RolloutSettings, RolloutSummary
 from actors.models import ModelError, check_adapter, resolve_model
 from actors.player import Ended, EpisodePlayer, Lost, Models, open_model
+from actors.ray_meters import open_meters
 from actors.store import EpisodeFile
 from actors.trajectory import Trajectory
 
@@ -275,7 +276,9 @@ async def _play_jobs(
 
     async def play(job: Job) -> None:
         async with playing:
-            await _play_on_hosts(job, fleet, starting, progress)
+            with closing(open_meters(run=job.play.run)) as meters:
+                async with job.sight.shown(meters):
+                    await _play_on_hosts(job, fleet, starting, progress)
 
     tasks: list[asyncio.Task[None]] = []
     try:
@@ -309,9 +312,10 @@ async def _play_on_hosts(
     try:
         async with starting:
             await asyncio.to_thread(_require_cpus, job.config.num_hosts, "env hosts")
-            writer = writer_actor(job.out_dir, writer_name)
+            writer = writer_actor(job.out_dir, writer_name, job.play.run)
             for n in range(job.config.num_hosts):
-                start = partial(host_actor, job.play, fleet.actor_names, writer_name)
+                play = replace(job.play, host=f"host {n}")
+                start = partial(host_actor, play, fleet.actor_names, writer_name)
                 hosts.append(_RayHost(f"host {n}", start, job.config.recycle_after))
             # Only when they run are their CPUs no longer promised to others.
             await asyncio.gather(*(host.wait_started() for host in hosts))
@@ -333,7 +337,8 @@ async def _play_here(job: Job, models: Models, progress: Callable[[Progress], No
 
     player = EpisodePlayer(job.play, models, write)
     try:
-        await _drive(job, job.owed, [_LocalHost(player)], progress)
+        async with job.sight.shown():
+            await _drive(job, job.owed, [_LocalHost(player)], progress)
     finally:
         player.close()
         file.close()

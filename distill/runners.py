@@ -149,7 +149,7 @@ class StudyRunners:
             )
             for task in tasks
         ]
-        settings = self._settings(env, stage.config["part"])
+        settings = replace(self._settings(env, stage.config["part"]), name=stage.name)
         if (other := self.config.hints_from) and make_agent(other, env.name).name == stage.config["agent"]:
             settings = replace(settings, agent=other)
         asked = Asked(specs=specs, settings=settings, out_dir=folder)
@@ -164,6 +164,7 @@ class StudyRunners:
             budget=config.budget,
             sampling=config.sampling.train if part == "train" else config.sampling.eval,
             rollout=config.rollout,
+            run=config.name,
         )
 
     def fleet(self) -> Fleet:
@@ -237,7 +238,8 @@ class StudyRunners:
     def attribution(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         """Flips of one arm played again with every part of their hints."""
         flips = flips_of(stage, store)
-        settings = self._settings(env_of(self.config.env, store.folder(stage.inputs["tasks"])), "test")
+        env = env_of(self.config.env, store.folder(stage.inputs["tasks"]))
+        settings = replace(self._settings(env, "test"), name=stage.name)
         summary = rollout(specs_of(flips), settings, folder, fleet=self.fleet())
         found = conclude(flips, read_trajectories(folder), folder)
         return {

@@ -18,6 +18,7 @@ MAY_IMPORT = {
 RAY_FILES = {
     "actors/engine.py",
     "actors/env_host.py",
+    "actors/ray_meters.py",
     "actors/rollout.py",
     "actors/writer.py",
     "distill/cluster.py",
