@@ -11,6 +11,8 @@ from typing import Protocol
 
 from actors.episode import EpisodeSpec, lost_trajectory
 from actors.loss_log import LossLog
+from actors.meters import Meters, NoMeters
+from actors.metrics import EPISODE_TURNS, EPISODES, LOST, NO_ADAPTER
 from actors.player import Ended, Lost
 from actors.retry import Again, Breaker, RetryPolicy
 from actors.trajectory import EndReason, Trajectory
@@ -83,12 +85,14 @@ class Driver:
         breaker: Breaker,
         stall_s: float,
         progress: Callable[[Progress], None] | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self.state = Progress(total=len(specs))
         self._ready = deque(_Owed(spec) for spec in specs)
         self._names = (agent_name, model_name)
         self._policy, self._breaker, self._stall_s = policy, breaker, stall_s
         self._report, self._losses = progress, LossLog()
+        self._meters = meters or NoMeters()
         self._changed = asyncio.Condition()
         self._over = asyncio.Event()
 
@@ -118,7 +122,7 @@ class Driver:
             if isinstance(outcome, Lost):
                 await self._lose(host, owed, outcome)
             else:
-                await self._count(outcome)
+                await self._count(host, owed.spec, outcome)
 
     async def _next(self) -> _Owed | None:
         async with self._changed:
@@ -132,6 +136,7 @@ class Driver:
     async def _lose(self, host: Host, owed: _Owed, loss: Lost) -> None:
         owed.lost += 1
         self.state.note_loss(loss.reason)
+        self._meters.count(LOST, arm=owed.spec.arm, host=host.name)
         decision = self._policy.decide(lost=owed.lost, retryable=loss.retryable)
         given_up = not isinstance(decision, Again)
         self._losses.note(host.name, loss.reason, owed.spec.task.key, given_up=given_up)
@@ -145,14 +150,15 @@ class Driver:
             return
         trajectory = lost_trajectory(owed.spec, *self._names, loss.reason, owed.lost - 1)
         await host.record(trajectory)
-        await self._count(Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0))
+        ended = Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0)
+        await self._count(host, owed.spec, ended)
         if self._breaker.record(error=True):
             raise RolloutError(
                 f"episode after episode was lost, the last one because: {loss.reason}; "
                 f"{self.state.ended - self.state.errors} ended well before and are kept: mend the cause and start again"
             )
 
-    async def _count(self, ended: Ended) -> None:
+    async def _count(self, host: Host, spec: EpisodeSpec, ended: Ended) -> None:
         state = self.state
         state.ended += 1
         state.successes += ended.success
@@ -164,12 +170,20 @@ class Driver:
         state.last_ended = time.time()
         if ended.end != EndReason.ERROR:
             self._breaker.record(error=False)
+        self._measure(host, spec, ended)
         if self._report:
             self._report(state)
         if self._finished:
             self._over.set()
             async with self._changed:
                 self._changed.notify_all()
+
+    def _measure(self, host: Host, spec: EpisodeSpec, ended: Ended) -> None:
+        outcome = "success" if ended.success else str(ended.end)
+        adapter = spec.recorded_adapter or NO_ADAPTER
+        self._meters.count(EPISODES, arm=spec.arm, adapter=adapter, host=host.name, outcome=outcome)
+        if ended.num_turns:
+            self._meters.observe(EPISODE_TURNS, ended.num_turns, arm=spec.arm)
 
     async def _watch(self) -> None:
         while not self._finished:

@@ -1,4 +1,4 @@
-"""What a host measures of its episodes: it wraps the model and the world, and reads what ended. Knows neither Ray nor queues."""
+"""What a host measures of its episodes, by wrapping the model and the world. Knows neither Ray nor queues."""
 
 import time
 from collections.abc import Sequence
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from actors.chat import Completion, Generate, Message, Sampling
 from actors.episode import EpisodeSpec
 from actors.meters import Meters, NoMeters
-from actors.metrics import EPISODE_TURNS, EPISODES, LOST, STEP_SECONDS, TOKENS, TURN_SECONDS
-from actors.trajectory import Trajectory
+from actors.metrics import NO_ADAPTER, STEP_SECONDS, TOKENS, TURN_SECONDS
 from envs.base import StepResult, TextEnv
 from envs.task import Task
-
-_NO_ADAPTER = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,22 +21,11 @@ class HostMeters:
     def model(self, generate: Generate, spec: EpisodeSpec) -> Generate:
         if isinstance(self.meters, NoMeters):
             return generate
-        adapter = spec.recorded_adapter or _NO_ADAPTER
+        adapter = spec.recorded_adapter or NO_ADAPTER
         return _MeteredModel(generate=generate, meters=self.meters, arm=spec.arm, adapter=adapter)
 
     def env(self, env: TextEnv) -> TextEnv:
         return env if isinstance(self.meters, NoMeters) else _MeteredEnv(env=env, meters=self.meters)
-
-    def lost(self, spec: EpisodeSpec) -> None:
-        self.meters.count(LOST, arm=spec.arm)
-
-    def written(self, trajectory: Trajectory) -> None:
-        """An episode that is on disk, one that was given up among them."""
-        outcome = "success" if trajectory.success else str(trajectory.end)
-        adapter = trajectory.adapter or _NO_ADAPTER
-        self.meters.count(EPISODES, arm=trajectory.arm, adapter=adapter, outcome=outcome)
-        if trajectory.turns:
-            self.meters.observe(EPISODE_TURNS, len(trajectory.turns), arm=trajectory.arm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,9 +83,8 @@ class Job:
             flush_every_s=self.config.flush_every_s,
             run=settings.run or out_dir.name,
         )
-        self.sight = RolloutSight(
-            out_dir, settings.name or out_dir.name, asked=len(specs), owed=len(self.owed)
-        )
+        self.name = settings.name or out_dir.name
+        self.sight = RolloutSight(out_dir, self.name, asked=len(specs), owed=len(self.owed))
         self.retries, self._began = 0, time.monotonic()
         log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)
 
@@ -99,6 +98,7 @@ class Job:
             breaker=Breaker(min(ERRORS_IN_A_ROW, max(2, len(specs)))),
             stall_s=max(300.0, 4 * self.budget.turn_timeout_s),
             progress=progress,
+            meters=self.sight.meters,
         )
         self.sight.follow(driver.state)
         return driver

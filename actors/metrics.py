@@ -11,6 +11,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 LATENCY_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Bounds of histograms of seconds: a step of a world takes microseconds to milliseconds, a turn up to `turn_timeout_s`."""
+NO_ADAPTER = "none"
+"""The tag of the base model."""
 TURNS = (1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 75.0, 100.0, 200.0)
 
 
@@ -44,20 +46,25 @@ def _histogram(name: str, help_: str, bounds: tuple[float, ...], *tags: str) -> 
     return Metric(name=f"offbook_{name}", kind="histogram", help=help_, tags=tags, bounds=bounds)
 
 
-# The driver: one rollout.
-OWED = _gauge("episodes_owed", "Episodes of a rollout that have not ended.", "run")
-IN_FLIGHT = _gauge("episodes_in_flight", "Episodes that the driver has given to hosts.", "run")
-SILENT = _gauge("silent_seconds", "Seconds since an episode last ended or was lost.", "run")
-RETRIES = _counter("retries", "Attempts that were lost and played again with the same seed.", "run")
-GIVEN_UP = _counter("episodes_given_up", "Episodes recorded as errors after all their retries.", "run")
-
-# The hosts: episodes, turns and steps.
+# The driver. Rollouts of one run may go on side by side, in one process.
+OWED = _gauge("episodes_owed", "Episodes of a rollout that have not ended.", "run", "rollout")
+IN_FLIGHT = _gauge("episodes_in_flight", "Episodes that the driver has given to hosts.", "run", "rollout")
+SILENT = _gauge("silent_seconds", "Seconds since an episode last ended or was lost.", "run", "rollout")
+RETRIES = _counter(
+    "retries", "Attempts that were lost and played again with the same seed.", "run", "rollout"
+)
+GIVEN_UP = _counter(
+    "episodes_given_up", "Episodes recorded as errors after all their retries.", "run", "rollout"
+)
 EPISODES = _counter(
     "episodes",
     "Episodes that are on disk. Outcome: success, the reason of a failure's end, or error.",
     *("run", "arm", "adapter", "host", "outcome"),
 )
 LOST = _counter("attempts_lost", "Attempts that left nothing.", "run", "arm", "host")
+EPISODE_TURNS = _histogram("episode_turns", "Model calls of an episode that ended.", TURNS, "run", "arm")
+
+# The hosts. What they measured in the seconds before they were stopped is lost.
 TOKENS = _counter(
     "tokens",
     "Tokens of model calls. Kind: prompt (whole, at every call), cached (of these, from the prefix cache), completion.",
@@ -67,7 +74,6 @@ TURN_SECONDS = _histogram(
     "turn_seconds", "One model call, from the host that asks to its reply.", LATENCY_S, "run", "arm", "host"
 )
 STEP_SECONDS = _histogram("step_seconds", "One reset or step of a world.", LATENCY_S, "run", "host")
-EPISODE_TURNS = _histogram("episode_turns", "Model calls of an episode that ended.", TURNS, "run", "arm")
 SLOTS_BUSY = _gauge("host_slots_busy", "Slots of a host with an episode in them.", "run", "host")
 UNWRITTEN = _gauge("episodes_unwritten", "Ended episodes that wait in a host for the disk.", "run", "host")
 

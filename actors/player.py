@@ -170,7 +170,6 @@ class EpisodePlayer:
             finally:
                 self._busy -= 1
         if isinstance(outcome, Lost):
-            self._meters.lost(spec)
             return outcome
         trajectory = replace(outcome, retries=lost)
         await self.record(trajectory)
@@ -186,7 +185,6 @@ class EpisodePlayer:
     async def record(self, trajectory: Trajectory) -> None:
         """Write a record, be it of an episode that was given up and not played here."""
         await self._outbox.put(to_line(trajectory))
-        self._meters.written(trajectory)
 
     def close(self) -> None:
         for env in self._idle_envs:

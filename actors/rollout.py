@@ -276,7 +276,7 @@ async def _play_jobs(
 
     async def play(job: Job) -> None:
         async with playing:
-            with closing(open_meters(run=job.play.run)) as meters:
+            with closing(open_meters(run=job.play.run, rollout=job.name)) as meters:
                 async with job.sight.shown(meters):
                     await _play_on_hosts(job, fleet, starting, progress)
 

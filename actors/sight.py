@@ -46,6 +46,8 @@ class RolloutSight:
         self._window = Window()
         self._began = time.time()
         self._mark = ProcessMark.here()
+        self.meters: Meters = NoMeters()
+        """Of the process in which it is shown."""
 
     def follow(self, state: Progress) -> None:
         """A driver's counters, from now on among those that are shown."""
@@ -54,7 +56,8 @@ class RolloutSight:
     @asynccontextmanager
     async def shown(self, meters: Meters | None = None) -> AsyncIterator[None]:
         """While the block runs. One that fails leaves the file behind, which then says why."""
-        self._measure(meters or NoMeters())
+        self.meters = meters or NoMeters()
+        self._measure(self.meters)
         self._write("running")
         beating = asyncio.create_task(self._beat())
         try:

@@ -46,7 +46,7 @@ class FakeHost:
         self.recorded.append(trajectory)
 
 
-def driver(specs, *, max_retries=2, breaker=16, stall_s=60.0, progress=None):
+def driver(specs, *, max_retries=2, breaker=16, stall_s=60.0, progress=None, meters=None):
     return Driver(
         specs,
         agent_name="a",
@@ -55,6 +55,7 @@ def driver(specs, *, max_retries=2, breaker=16, stall_s=60.0, progress=None):
         breaker=Breaker(breaker),
         stall_s=stall_s,
         progress=progress,
+        meters=meters,
     )
 
 

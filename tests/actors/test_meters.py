@@ -7,28 +7,32 @@ import pytest
 from actors.host_meters import HostMeters
 from actors.meters import MOST_OBSERVATIONS, Ledger, NoMeters
 from actors.metrics import (
+    EPISODE_TURNS,
     EPISODES,
     LATENCY_S,
+    LOST,
     METRICS,
     OWED,
     RETRIES,
+    SLOTS_BUSY,
+    STEP_SECONDS,
     TOKENS,
     TURN_SECONDS,
+    UNWRITTEN,
     Metric,
 )
 from actors.player import EpisodePlayer, OneModel
 from actors.rollout import Job
 from actors.scripted import ScriptedModel
-from actors.trajectory import EndReason
 from envs.config import ScriptedConfig
-from envs.registry import list_tasks, open_env
+from envs.registry import open_env
 
 TAGS = {"arm": "base", "adapter": "none"}
 
 
 @pytest.fixture
 def ledger():
-    return Ledger(common={"run": "r", "host": "h"})
+    return Ledger(common={"run": "r", "rollout": "eval", "host": "h"})
 
 
 def test_counts_of_equal_tags_are_added_and_told_once(ledger):
@@ -46,9 +50,9 @@ def test_a_gauge_is_read_at_every_delivery_and_adds_up_where_tags_are_equal(ledg
     queue = [1, 2, 3]
     ledger.watch(OWED, lambda: len(queue))
     ledger.watch(OWED, lambda: 10)
-    assert dict(ledger.take().gauges) == {(OWED, ("r",)): 13.0}
+    assert dict(ledger.take().gauges) == {(OWED, ("r", "eval")): 13.0}
     queue.clear()
-    assert dict(ledger.take().gauges) == {(OWED, ("r",)): 10.0}
+    assert dict(ledger.take().gauges) == {(OWED, ("r", "eval")): 10.0}
 
 
 def test_a_watched_counter_tells_what_it_grew_by(ledger):
@@ -56,7 +60,7 @@ def test_a_watched_counter_tells_what_it_grew_by(ledger):
     ledger.watch(RETRIES, lambda: total[0])
     told = []
     for total[0] in (4, 4, 9):
-        told.append(ledger.take().counts.get((RETRIES, ("r",)), 0.0))
+        told.append(ledger.take().counts.get((RETRIES, ("r", "eval")), 0.0))
     assert told == [4.0, 0.0, 5.0]
 
 
@@ -82,51 +86,40 @@ def test_names_are_unique_and_histograms_have_bounds():
     assert OWED.exported == "ray_offbook_episodes_owed"
 
 
-async def test_a_player_measures_its_episodes(tmp_path, ledger):
-    from test_rollout import ENV, MODEL, settings, specs_of
+async def test_a_player_measures_its_turns(tmp_path, ledger):
+    from test_rollout import MODEL, settings, specs_of
 
-    bad = list_tasks(ENV)[3].id
-    env = ENV.model_copy(update={"crash_on": (bad,)})
     lines = []
 
     async def write(batch):
         lines.extend(batch)
 
-    job = Job(specs_of(env), settings(env=env), tmp_path)
-    player = EpisodePlayer(job.play, OneModel(ScriptedModel(MODEL)), write, ledger)
-    outcomes = [await player.play(spec, 0) for spec in specs_of(env)[:6]]
-    ended = [outcome for outcome in outcomes if hasattr(outcome, "end")]
-    delivery = ledger.take()
-    counted = {(metric.name, tags): amount for (metric, tags), amount in delivery.counts.items()}
-    assert counted["offbook_attempts_lost", ("r", "base", "h")] == len(outcomes) - len(ended) == 1
-    assert sum(n for (name, _), n in counted.items() if name == EPISODES.name) == 5 == len(lines)
-    assert counted[EPISODES.name, ("r", "base", "none", "h", "success")] == sum(o.success for o in ended)
-    for kind in ("prompt", "cached", "completion"):
-        assert counted[TOKENS.name, ("r", "base", "none", "h", kind)] == sum(
-            getattr(o, f"{kind}_tokens") for o in ended
-        )
-    observed = {metric.name: values for (metric, _), values in delivery.observations.items()}
-    assert len(observed[TURN_SECONDS.name]) == sum(o.num_turns for o in ended)
-    assert len(observed["offbook_step_seconds"]) > 5
-    assert sorted(observed["offbook_episode_turns"]) == sorted(o.num_turns for o in ended)
-    gauges = {metric.name: value for (metric, _), value in delivery.gauges.items()}
-    assert gauges == {"offbook_host_slots_busy": 0.0, "offbook_episodes_unwritten": 0.0}
-
-
-async def test_a_given_up_episode_counts_as_an_error(tmp_path, ledger):
-    from test_rollout import MODEL, settings, specs_of
-
-    from actors.episode import lost_trajectory
-
-    async def write(batch):
-        pass
-
     player = EpisodePlayer(
         Job(specs_of(), settings(), tmp_path).play, OneModel(ScriptedModel(MODEL)), write, ledger
     )
-    await player.record(lost_trajectory(specs_of()[0], "a", "m", "it broke", 1))
-    [(_, tags)] = ledger.take().counts
-    assert tags[-1] == EndReason.ERROR
+    ended = [await player.play(spec, 0) for spec in specs_of()[:6]]
+    delivery = ledger.take()
+    counted = {(metric, tags[-1]): amount for (metric, tags), amount in delivery.counts.items()}
+    for kind in ("prompt", "cached", "completion"):
+        assert counted[TOKENS, kind] == sum(getattr(one, f"{kind}_tokens") for one in ended) > 0
+    observed = {metric: values for (metric, _), values in delivery.observations.items()}
+    assert len(observed[TURN_SECONDS]) == sum(one.num_turns for one in ended)
+    assert len(observed[STEP_SECONDS]) > 6
+    assert {metric: value for (metric, _), value in delivery.gauges.items()} == {SLOTS_BUSY: 0, UNWRITTEN: 0}
+
+
+async def test_a_driver_counts_its_episodes_by_outcome_and_what_was_lost(ledger):
+    from test_driver import FakeHost, driver, specs_of
+
+    host = FakeHost("host 0", loses=lambda task, lost: task == "k1" or (task == "k2" and lost == 0))
+    await driver(specs_of(4), max_retries=1, meters=ledger).run([host], in_flight=2)
+    delivery = ledger.take()
+    assert dict(delivery.counts) == {
+        (EPISODES, ("r", "base", "none", "host 0", "success")): 3,
+        (EPISODES, ("r", "base", "none", "host 0", "error")): 1,
+        (LOST, ("r", "base", "host 0")): 3,
+    }
+    assert dict(delivery.observations) == {(EPISODE_TURNS, ("r", "base")): [2, 2, 2]}
 
 
 def test_without_meters_model_and_world_are_left_as_they_are():

@@ -130,7 +130,10 @@ async def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path, caplog):
 
 
 async def test_gauges_follow_the_drivers(tmp_path):
-    ledger, sight = Ledger(common={"run": "r"}), RolloutSight(tmp_path, "mine", asked=10, owed=7)
+    ledger, sight = (
+        Ledger(common={"run": "r", "rollout": "mine"}),
+        RolloutSight(tmp_path, "mine", asked=10, owed=7),
+    )
     first, second = Progress(total=4, ended=4, retries=2), Progress(total=3, ended=1, in_flight=2, errors=1)
     async with sight.shown(ledger):
         sight.follow(first)
