@@ -3,6 +3,7 @@
 Made inside the process that measures, and never sent to another one.
 """
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -25,7 +26,8 @@ class Meters(Protocol):
     def observe(self, metric: Metric, value: float, **tags: str) -> None: ...
 
     def watch(self, metric: Metric, read: Callable[[], float], **tags: str) -> None:
-        """Have a gauge, or a counter's total so far, read whenever values are delivered. `read` is called from another thread."""
+        """Have a gauge, or a counter's total so far, read whenever values are delivered. `read` is called from another thread; what is
+        not a number is not told."""
         ...
 
     def close(self) -> None:
@@ -96,12 +98,14 @@ class Ledger:
     def take(self) -> Delivery:
         """What has come since the last call; gauges anew at each, for a series that is not told again dies out."""
         with self._lock:
+            watched = list(self._watched)
+        # Before the rest is taken: a reading that fails must lose no counts.
+        read = [(one, value) for one in watched if not math.isnan(value := float(one.read()))]
+        with self._lock:
             counts, self._counts = self._counts, defaultdict(float)
             observations, self._observations = self._observations, defaultdict(list)
-            watched = list(self._watched)
         gauges: dict[tuple[Metric, Tags], float] = {}
-        for one in watched:
-            value = float(one.read())
+        for one, value in read:
             if one.metric.kind == "gauge":
                 # Several of one name, such as rollouts side by side under one run, are one number.
                 gauges[one.metric, one.tags] = gauges.get((one.metric, one.tags), 0.0) + value

@@ -252,7 +252,9 @@ class StudyRunners:
     def fit(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
         """All owed adapters in one Ray Train job: its start costs more than a small adapter."""
         from actors.models import resolve_model
+        from actors.ray_meters import open_meters
         from distill.dataset_card import verify_card
+        from distill.sight.training import training_shown
         from train.fit import FitJob, fit_many
 
         self._fleets.free_gpus()
@@ -267,7 +269,10 @@ class StudyRunners:
             for stage, folder in stages
         ]
         model = str(resolve_model(self.config.model.model))
-        results = fit_many(self.config.train, model=model, jobs=jobs, out_dir=store.root)
+        with training_shown(
+            {stage.name: folder for stage, folder in stages}, open_meters(run=self.config.name)
+        ):
+            results = fit_many(self.config.train, model=model, jobs=jobs, out_dir=store.root)
         return [{"steps": r.steps, "tokens": r.tokens, "loss": r.final_loss} for r in results]
 
 

@@ -55,18 +55,13 @@ ray.shutdown()
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_rollout_is_read_at_the_nodes_port_under_the_dashboards_names(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(port), str(tmp_path)],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "RAY_metrics_report_interval_ms": "1000"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    for _ in range(3):
+        ended = rollout_and_scrape(tmp_path)
+        # A busy machine may not bring Ray up in the time that Ray gives itself.
+        if "timed out during startup" not in ended.stderr:
+            break
     assert ended.returncode == 0, ended.stderr[-3000:]
     read = {}
     for line in ended.stdout.splitlines():
@@ -86,3 +81,17 @@ def test_a_rollout_is_read_at_the_nodes_port_under_the_dashboards_names(tmp_path
     assert 0 < sum(read["ray_offbook_episodes_written_total"].values()) <= 40
     assert sum(read["ray_offbook_retries_total"].values()) == 1
     assert all('host="host 0"' in labels and f'run="{tmp_path.name}"' in labels for labels in episodes)
+
+
+def rollout_and_scrape(folder):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(port), str(folder)],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "RAY_metrics_report_interval_ms": "1000"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
