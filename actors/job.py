@@ -13,6 +13,7 @@ from actors.episode import EpisodeSpec, episode_id
 from actors.player import PlayConfig, play_order
 from actors.retry import Breaker, RetryPolicy
 from actors.sight import RolloutSight
+from actors.status_line import duration
 from actors.store import finalise, finished_ids, read_finished
 from actors.trajectory import EndReason
 from envs.config import EnvConfig
@@ -86,7 +87,9 @@ class Job:
         self.name = settings.name or out_dir.name
         self.sight = RolloutSight(out_dir, self.name, asked=len(specs), owed=len(self.owed))
         self.retries, self._began = 0, time.monotonic()
-        log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)
+        log.info(
+            "%s: %d episodes asked for, %d owed, into %s", self.name, len(specs), len(self.owed), out_dir
+        )
 
     def driver(self, specs: Sequence[EpisodeSpec], progress: Callable[[Progress], None] | None) -> Driver:
         driver = Driver(
@@ -126,7 +129,12 @@ class Job:
             retries=self.retries,
             seconds=time.monotonic() - self._began,
         )
-        log.info("%s: %s", self.out_dir, summary)
+        log.info(
+            "%s: %d episodes in %s, %d of them played now in %s; %d succeeded, %d errors, %d turns, %d + %d tokens read + written",
+            *(self.name, summary.episodes, self.out_dir, summary.played, duration(summary.seconds)),
+            *(summary.successes, summary.errors, summary.turns),
+            *(summary.prompt_tokens, summary.completion_tokens),
+        )
         return summary
 
 

@@ -59,19 +59,22 @@ class RolloutSight:
         self.meters = meters or NoMeters()
         self._measure(self.meters)
         self._write("running")
-        beating = asyncio.create_task(self._beat())
+        over = asyncio.Event()
+        beating = asyncio.create_task(self._beat(over))
+        state, reason = "writing its result", None
         try:
             yield
         except BaseException as error:
-            self._write("stopped", reason=str(error) or type(error).__name__)
+            state, reason = "stopped", str(error) or type(error).__name__
             raise
-        else:
-            log.info("%s", status_line(self.standing()))
-            self._write("writing its result")
         finally:
-            beating.cancel()
-            with suppress(asyncio.CancelledError):
-                await beating
+            over.set()
+            # Not cancelled: a write that a thread is in the middle of must not come behind the last one.
+            [broken] = await asyncio.gather(beating, return_exceptions=True)
+            if broken:
+                log.warning("%s was no longer shown: %r", self._name, broken)
+            log.info("%s", status_line(self.standing()))
+            self._write(state, reason=reason)
 
     def end(self) -> None:
         """Take the file away. Before a stage's outputs are listed."""
@@ -98,10 +101,12 @@ class RolloutSight:
             last_ended=max(ends, default=None),
         )
 
-    async def _beat(self) -> None:
+    async def _beat(self, over: asyncio.Event) -> None:
         said = time.monotonic()
         while True:
-            await asyncio.sleep(self._beat_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), self._beat_s)
+                return
             standing = self.standing()
             if time.monotonic() - said >= self._line_s:
                 said = time.monotonic()

@@ -122,6 +122,33 @@ async def test_the_file_beats_while_the_rollout_runs(tmp_path, caplog):
     assert not list(tmp_path.iterdir())
 
 
+async def test_a_slow_write_does_not_come_back_behind_the_end(tmp_path):
+    class Slow(RolloutSight):
+        writes = 0
+
+        def _write(self, state, *more, **named):
+            if state == "running":
+                time.sleep(0.1 * (self.writes > 0))
+                self.writes += 1
+            super()._write(state, *more, **named)
+
+    sight = Slow(tmp_path, "mine", asked=1, owed=1, beat_s=0.01)
+    async with sight.shown():
+        await asyncio.sleep(0.05)
+    assert json.loads((tmp_path / PROGRESS).read_text())["state"] == "writing its result"
+    sight.end()
+    await asyncio.sleep(0.3)
+    assert sight.writes > 1 and not list(tmp_path.iterdir())
+
+
+async def test_what_breaks_the_showing_does_not_break_the_rollout(tmp_path, caplog, monkeypatch):
+    sight = RolloutSight(tmp_path, "mine", asked=1, owed=1, beat_s=0.01)
+    monkeypatch.setattr("actors.sight.asyncio.to_thread", lambda *_: 1 / 0)
+    async with sight.shown():
+        await asyncio.sleep(0.1)
+    assert "mine was no longer shown: ZeroDivisionError" in caplog.text
+
+
 async def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     async with RolloutSight(tmp_path / "file", "mine", asked=1, owed=1).shown():

@@ -182,16 +182,9 @@ def test_on_another_machine_the_file_alone_tells(tmp_path):
 def test_a_rollout_that_stopped_says_why(tmp_path):
     run_dir, folders = begun(tmp_path)
     reason = "episode after episode was lost"
-    beat(
-        folders["train-base"], mark=ProcessMark.here(), state="stopped", reason=reason, losses={"it broke": 9}
-    )
-    status = read_status(run_dir, NOW)
-    # This process, which left it, lives on: as a shell does in which a study was stopped.
-    assert status.stages[1].state in (State.STOPPED, State.RUNNING)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead = ProcessMark(host=ProcessMark.here().host, pid=gone.pid)
-    beat(folders["train-base"], mark=dead, state="stopped", reason=reason, losses={"it broke": 9})
+    # This process, which left it, lives on: as a notebook does in which a rollout was stopped.
+    mark = ProcessMark.here()
+    beat(folders["train-base"], mark=mark, state="stopped", reason=reason, losses={"it broke": 9})
     status = read_status(run_dir, NOW)
     assert status.stages[1].state is State.STOPPED
     assert status.warnings == (f"train-base stopped: {reason}",)
