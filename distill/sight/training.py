@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ class TrainingLog:
         """The line of the last step; empty where there is none yet."""
         self._read_on()
         return self._last
+
+    def value(self, name: str) -> float:
+        """A figure of the last step; not a number where there is none."""
+        return float(self.last().get(name, math.nan))
 
     def tokens(self) -> int:
         """Of all steps in the file."""
@@ -70,5 +75,5 @@ def training_shown(folders: Mapping[str, Path], meters: Meters) -> Iterator[None
 
 def _watch(log: TrainingLog, adapter: str, meters: Meters) -> None:
     for metric, key in _GAUGES:
-        meters.watch(metric, lambda key=key: log.last().get(key, math.nan), adapter=adapter)
+        meters.watch(metric, partial(log.value, key), adapter=adapter)
     meters.watch(TRAIN_TOKENS, log.tokens, adapter=adapter)
