@@ -149,8 +149,6 @@ class EpisodePlayer:
         self._config, self._models = config, models
         meters = meters or NoMeters()
         self._meters, self._busy = HostMeters(meters=meters), 0
-        meters.watch(SLOTS_BUSY, lambda: self._busy)
-        meters.watch(UNWRITTEN, lambda: self._outbox.waiting)
         self._agent = config.agent
         self._sampling = Sampling(
             temperature=config.sampling.temperature,
@@ -160,6 +158,8 @@ class EpisodePlayer:
         self._slots = asyncio.Semaphore(config.slots)
         self._idle_envs: list[TextEnv] = []
         self._outbox = Outbox(write, min(0.1, config.flush_every_s / 2))
+        meters.watch(SLOTS_BUSY, lambda: self._busy)
+        meters.watch(UNWRITTEN, lambda: self._outbox.waiting)
 
     async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
         """One attempt after `lost` lost ones. The slot is free again before the record is on disk."""

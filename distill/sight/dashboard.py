@@ -138,6 +138,14 @@ def _faults() -> tuple[Panel, ...]:
             queries=(_query(_sum(m.GIVEN_UP, "rollout"), "{{rollout}}"),),
         ),
         Panel(
+            title="Alive",
+            about="Processes that told of themselves in the last twenty seconds.",
+            queries=(
+                _query(f"count({_series(m.ENGINE_RUNNING)})", "engines"),
+                _query(f"count({_series(m.SLOTS_BUSY)})", "hosts"),
+            ),
+        ),
+        Panel(
             title="Processes started again, so far",
             queries=(_query(_sum(m.RESTARTS, "role"), "{{role}}"),),
         ),

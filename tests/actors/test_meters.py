@@ -1,6 +1,8 @@
 """What is measured: added up in the process, told on request, and next to free where nobody listens."""
 
+import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,6 +77,39 @@ def test_observations_are_kept_up_to_a_limit(ledger):
 def test_a_tag_that_nobody_gave_is_a_mistake_of_ours(ledger):
     with pytest.raises(KeyError, match="adapter"):
         ledger.count(TOKENS, 1, kind="prompt", arm="base")
+
+
+def test_a_reading_that_fails_loses_no_counts(ledger):
+    broken = [True]
+    ledger.watch(OWED, lambda: 1 / (not broken[0]))
+    ledger.count(RETRIES, 3)
+    with pytest.raises(ZeroDivisionError):
+        ledger.take()
+    broken[0] = False
+    assert ledger.take().counts[RETRIES, ("r", "eval")] == 3
+
+
+async def test_an_engine_is_idle_between_calls_and_not_during_them(monkeypatch):
+    from actors import engine as module
+
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    engine = object.__new__(module.Engine)
+    engine._merge, engine._running, engine._last_end, engine._idle_s = False, 0, 0.0, 0.0
+    engine._turnstile = asyncio.Condition()
+    readings = []
+    for seconds, act in (
+        (3, engine._enter),
+        (2, engine._enter),
+        (4, engine._leave),
+        (1, engine._leave),
+        (5, None),
+    ):
+        now[0] += seconds
+        if act is not None:
+            await (act(None) if act == engine._enter else act())
+        readings.append(engine._seconds_idle())
+    assert readings == [3, 3, 3, 3, 8]
 
 
 def test_names_are_unique_and_histograms_have_bounds():
