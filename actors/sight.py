@@ -32,7 +32,7 @@ class RolloutSight:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         name: str,
         *,
         asked: int,
@@ -40,6 +40,7 @@ class RolloutSight:
         beat_s: float = BEAT_S,
         line_s: float = _LINE_S,
     ) -> None:
+        """`folder`: None for one that is no path of this machine; the file is then left out."""
         self._folder, self._name, self._asked, self._before = folder, name, asked, asked - owed
         self._beat_s, self._line_s = beat_s, line_s
         self._states: list[Progress] = []
@@ -78,8 +79,9 @@ class RolloutSight:
 
     def end(self) -> None:
         """Take the file away. Before a stage's outputs are listed."""
-        for name in (PROGRESS, _draft(PROGRESS)):
-            (self._folder / name).unlink(missing_ok=True)
+        if self._folder is not None:
+            for name in (PROGRESS, _draft(PROGRESS)):
+                (self._folder / name).unlink(missing_ok=True)
 
     def standing(self) -> Standing:
         states, now = self._states, time.time()
@@ -115,6 +117,8 @@ class RolloutSight:
             await asyncio.to_thread(self._write, "running", standing)
 
     def _write(self, state: str, standing: Standing | None = None, reason: str | None = None) -> None:
+        if self._folder is None:
+            return
         standing = standing or self.standing()
         document = {
             "state": state,

@@ -156,6 +156,16 @@ async def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path, caplog):
     assert "cannot be written" in caplog.text
 
 
+async def test_a_folder_elsewhere_has_no_file_and_still_a_line(caplog):
+    caplog.set_level(logging.INFO, "actors.sight")
+    sight = RolloutSight(None, "mine", asked=1, owed=1)
+    async with sight.shown():
+        pass
+    sight.end()
+    [line] = caplog.messages
+    assert line.startswith("mine: 0 of 1 episodes, 0 in flight")
+
+
 async def test_gauges_follow_the_drivers(tmp_path):
     ledger, sight = (
         Ledger(common={"run": "r", "rollout": "mine"}),
