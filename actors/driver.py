@@ -1,8 +1,9 @@
 """Gives owed episodes to hosts until all have ended. Holds what is in flight and counters, and knows no Ray: hosts are behind `Host`."""
 
 import asyncio
+import re
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,10 +11,15 @@ from typing import Protocol
 
 from actors.episode import EpisodeSpec, lost_trajectory
 from actors.loss_log import LossLog
+from actors.meters import Meters, NoMeters
+from actors.metrics import EPISODE_TURNS, EPISODES, LOST, NO_ADAPTER
 from actors.owed import Owed
 from actors.player import Ended, Lost
 from actors.retry import Again, Breaker, RetryPolicy
 from actors.trajectory import EndReason, Trajectory
+
+_DIGITS = re.compile(r"\d+")
+_MOST_KINDS = 32
 
 
 class RolloutError(RuntimeError):
@@ -39,14 +45,26 @@ class Progress:
     successes: int = 0
     errors: int = 0
     retries: int = 0
+    in_flight: int = 0
     turns: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    losses: Counter[str] = field(default_factory=Counter)
+    """Lost attempts by their reason, numbers in it left out."""
+    last_ended: float | None = None
+    """Unix time."""
     began: float = field(default_factory=time.monotonic)
     last_event: float = field(default_factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
+
+    def note_loss(self, reason: str) -> None:
+        kind = _DIGITS.sub("N", reason.strip().split("\n")[0])[:120]
+        # A reason with a text of its own in every episode must not grow the driver.
+        self.losses[kind if kind in self.losses or len(self.losses) < _MOST_KINDS else "other"] += 1
 
 
 @dataclass(slots=True)
@@ -68,6 +86,7 @@ class Driver:
         breaker: Breaker,
         stall_s: float,
         progress: Callable[[Progress], None] | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self.state = Progress(total=len(specs))
         self._fresh, self._num_fresh = iter(specs), len(specs)
@@ -76,6 +95,7 @@ class Driver:
         self._names = (agent_name, model_name)
         self._policy, self._breaker, self._stall_s = policy, breaker, stall_s
         self._report, self._losses = progress, LossLog()
+        self._meters = meters or NoMeters()
         self._changed = asyncio.Condition()
         self._over = asyncio.Event()
 
@@ -96,12 +116,16 @@ class Driver:
 
     async def _work(self, host: Host) -> None:
         while (attempt := await self._next()) is not None:
-            outcome = await host.play(attempt.spec, attempt.lost)
+            self.state.in_flight += 1
+            try:
+                outcome = await host.play(attempt.spec, attempt.lost)
+            finally:
+                self.state.in_flight -= 1
             self.state.last_event = time.monotonic()
             if isinstance(outcome, Lost):
                 await self._lose(host, attempt, outcome)
             else:
-                await self._count(outcome)
+                await self._count(host, attempt.spec, outcome)
 
     async def _next(self) -> _Attempt | None:
         async with self._changed:
@@ -119,6 +143,8 @@ class Driver:
 
     async def _lose(self, host: Host, attempt: _Attempt, loss: Lost) -> None:
         attempt.lost += 1
+        self.state.note_loss(loss.reason)
+        self._meters.count(LOST, arm=attempt.spec.arm, host=host.name)
         decision = self._policy.decide(lost=attempt.lost, retryable=loss.retryable)
         given_up = not isinstance(decision, Again)
         self._losses.note(host.name, loss.reason, attempt.spec.task.key, given_up=given_up)
@@ -132,28 +158,40 @@ class Driver:
             return
         trajectory = lost_trajectory(attempt.spec, *self._names, loss.reason, attempt.lost - 1)
         await host.record(trajectory)
-        await self._count(Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0))
+        ended = Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0)
+        await self._count(host, attempt.spec, ended)
         if self._breaker.record(error=True):
             raise RolloutError(
                 f"episode after episode was lost, the last one because: {loss.reason}; "
                 f"{self.state.ended - self.state.errors} ended well before and are kept: mend the cause and start again"
             )
 
-    async def _count(self, ended: Ended) -> None:
+    async def _count(self, host: Host, spec: EpisodeSpec, ended: Ended) -> None:
         state = self.state
         state.ended += 1
         state.successes += ended.success
         state.errors += ended.end == EndReason.ERROR
         state.turns += ended.num_turns
+        state.prompt_tokens += ended.prompt_tokens
+        state.cached_tokens += ended.cached_tokens
         state.completion_tokens += ended.completion_tokens
+        state.last_ended = time.time()
         if ended.end != EndReason.ERROR:
             self._breaker.record(error=False)
+        self._measure(host, spec, ended)
         if self._report:
             self._report(state)
         if self._finished:
             self._over.set()
             async with self._changed:
                 self._changed.notify_all()
+
+    def _measure(self, host: Host, spec: EpisodeSpec, ended: Ended) -> None:
+        outcome = "success" if ended.success else str(ended.end)
+        adapter = spec.recorded_adapter or NO_ADAPTER
+        self._meters.count(EPISODES, arm=spec.arm, adapter=adapter, host=host.name, outcome=outcome)
+        if ended.num_turns:
+            self._meters.observe(EPISODE_TURNS, ended.num_turns, arm=spec.arm)
 
     async def _watch(self) -> None:
         while not self._finished:

@@ -17,6 +17,7 @@ from actors.chat import Completion, GenerateError, Message, PromptTooLongError, 
 from actors.codec import ChatCodec
 from actors.config import EngineConfig
 from actors.mailbox import Mailbox
+from actors.metrics import ENGINE_CALLS, ENGINE_IDLE, ENGINE_RUNNING, ENGINE_TOKENS, ENGINE_WAITING
 from actors.models import (
     ModelError,
     check_adapter,
@@ -24,6 +25,7 @@ from actors.models import (
     choose_threads,
     resolve_model,
 )
+from actors.ray_meters import actor_label, open_actor_meters
 from actors.tokenizer import load_tokenizer
 from actors.vllm_backend import ApartBackend, Backend, InsideBackend, sampling_params
 from actors.wire import Answer, Delivery, Request
@@ -90,11 +92,12 @@ class Engine:
         self._loaded_version: str | None = None
         self._running = self._running_prompt_tokens = 0
         self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
-        self._last_end = time.monotonic()
+        self._last_end, self._idle_s = time.monotonic(), 0.0
         self._turnstile = asyncio.Condition()
         self._loras: dict[str, Any] = {}  # version -> what serves it
         self._workspace = tempfile.TemporaryDirectory(prefix="offbook-engine-")
         self._load_s = time.monotonic() - began
+        self._watch()
 
     async def info(self) -> EngineInfo:
         return EngineInfo(
@@ -203,6 +206,7 @@ class Engine:
                     await self._swap(adapter, version)
             lora = self._lora(adapter, version) if adapter and version and not self._merge else None
             if self._running == 0:
+                self._idle_s += time.monotonic() - self._last_end
                 self._last_end = time.monotonic()  # Time without calls is no sign of ill health.
             self._running += 1
             return lora
@@ -213,6 +217,22 @@ class Engine:
         if self._running == 0:
             async with self._turnstile:
                 self._turnstile.notify_all()
+
+    def _watch(self) -> None:
+        """Have the counters read that are kept anyway: a call costs nothing more."""
+        places = self._config.max_num_seqs
+        meters = open_actor_meters("engine", engine=actor_label())
+        meters.watch(ENGINE_RUNNING, lambda: min(self._running, places))
+        meters.watch(ENGINE_WAITING, lambda: max(0, self._running - places))
+        meters.watch(ENGINE_CALLS, lambda: self._calls)
+        meters.watch(ENGINE_TOKENS, lambda: self._prompt_tokens, kind="prompt")
+        meters.watch(ENGINE_TOKENS, lambda: self._cached_tokens, kind="cached")
+        meters.watch(ENGINE_TOKENS, lambda: self._completion_tokens, kind="completion")
+        meters.watch(ENGINE_IDLE, self._seconds_idle)
+
+    def _seconds_idle(self) -> float:
+        now = 0.0 if self._running else time.monotonic() - self._last_end
+        return self._idle_s + now
 
     async def _swap(self, adapter: str | None, version: str | None) -> None:
         began = time.monotonic()

@@ -17,6 +17,7 @@ from actors.line import LineCutError, Port
 from actors.placed import PlacedModels
 from actors.player import EpisodePlayer, Models, PlayConfig, open_model
 from actors.pulse import HostPulse, Membership, Report
+from actors.ray_meters import actor_label, open_actor_meters
 from actors.tokenizer import import_tokenizers
 from actors.trajectory import Trajectory
 from actors.wire import Delivery, Request
@@ -118,10 +119,12 @@ class EnvHost:
         async with self._starting:
             if self._player is None:
                 self._writer = self._find(self._writer_name)
+                config = self._config
                 models = await self._open_models()
                 self._placed = models if isinstance(models, PlacedModels) else None
                 self._models = CountedModels(models)
-                self._player = EpisodePlayer(self._config, self._models, self._write)
+                meters = open_actor_meters("host", run=config.run, host=config.host or actor_label())
+                self._player = EpisodePlayer(config, self._models, self._write, meters)
             return self._player
 
     async def _open_models(self) -> Models:

@@ -11,9 +11,11 @@ from actors.config import AgentConfig, BudgetConfig, ModelConfig, RolloutConfig,
 from actors.driver import Driver, Progress
 from actors.episode import EpisodeSpec, episode_id
 from actors.owed import Owed
-from actors.place import Folder
+from actors.place import Folder, is_address
 from actors.player import PlayConfig
 from actors.retry import Breaker, RetryPolicy
+from actors.sight import RolloutSight
+from actors.status_line import duration
 from actors.store import finalise, written_rows
 from actors.trajectory import EndReason
 from envs.config import EnvConfig
@@ -51,6 +53,10 @@ class RolloutSettings:
     budget: BudgetConfig
     sampling: SamplingConfig
     rollout: RolloutConfig
+    run: str = ""
+    """What metrics call the run that it belongs to."""
+    name: str = ""
+    """What logs call the rollout; empty: its folder's name."""
 
 
 class Job:
@@ -62,6 +68,7 @@ class Job:
         self.out_dir = out_dir
         agent = make_agent(settings.agent, settings.env.name)
         self.agent_name = agent.name
+        folder_name = str(out_dir).rstrip("/").rpartition("/")[2]
         finished, turns_by_kind = _finished(out_dir)
         self.owed = self._owed(specs, finished).longest_first(turns_by_kind)
         self.play = PlayConfig(
@@ -72,12 +79,18 @@ class Job:
             sampling=settings.sampling,
             slots=self.config.slots_per_host,
             flush_every_s=self.config.flush_every_s,
+            run=settings.run or folder_name,
         )
+        self.name = settings.name or folder_name
+        here = None if is_address(out_dir) else Path(out_dir)
+        self.sight = RolloutSight(here, self.name, asked=len(specs), owed=len(self.owed))
         self.retries, self._began = 0, time.monotonic()
-        log.info("%d episodes asked for, %d owed, into %s", len(specs), len(self.owed), out_dir)
+        log.info(
+            "%s: %d episodes asked for, %d owed, into %s", self.name, len(specs), len(self.owed), out_dir
+        )
 
     def driver(self, specs: Owed, progress: Callable[[Progress], None] | None) -> Driver:
-        return Driver(
+        driver = Driver(
             specs,
             agent_name=self.agent_name,
             model_name=self.model.model,
@@ -87,7 +100,10 @@ class Job:
             # While all nodes are gone nothing moves, and new ones may come.
             stall_s=max(300.0, 4 * self.budget.turn_timeout_s, self.config.join_timeout_s),
             progress=progress,
+            meters=self.sight.meters,
         )
+        self.sight.follow(driver.state)
+        return driver
 
     @property
     def in_flight(self) -> int:
@@ -96,13 +112,19 @@ class Job:
 
     def finish(self) -> RolloutSummary:
         totals = finalise(self.out_dir)
+        self.sight.end()
         summary = RolloutSummary(
             **asdict(totals),
             played=len(self.owed),
             retries=self.retries,
             seconds=time.monotonic() - self._began,
         )
-        log.info("%s: %s", self.out_dir, summary)
+        log.info(
+            "%s: %d episodes in %s, %d of them played now in %s; %d succeeded, %d errors, %d turns, %d + %d tokens read + written",
+            *(self.name, summary.episodes, self.out_dir, summary.played, duration(summary.seconds)),
+            *(summary.successes, summary.errors, summary.turns),
+            *(summary.prompt_tokens, summary.completion_tokens),
+        )
         return summary
 
     def _owed(self, specs: Sequence[EpisodeSpec], finished: set[str]) -> Owed:

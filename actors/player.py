@@ -17,6 +17,9 @@ from actors.config import (
     ScriptedModelConfig,
 )
 from actors.episode import EpisodeLost, EpisodeSpec, episode_id, run_episode
+from actors.host_meters import HostMeters
+from actors.meters import Meters, NoMeters
+from actors.metrics import SLOTS_BUSY, UNWRITTEN
 from actors.store import to_line
 from actors.trajectory import EndReason, Trajectory
 from envs.base import TextEnv
@@ -38,6 +41,10 @@ class PlayConfig:
     sampling: SamplingConfig
     slots: int
     flush_every_s: float
+    run: str = ""
+    """What metrics call the rollout's run."""
+    host: str = ""
+    """What metrics call the host; empty: where it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,8 @@ class Ended:
     success: bool
     num_turns: int
     completion_tokens: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +114,10 @@ class Outbox:
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     async def put(self, line: str) -> None:
         """Returns when the line is on disk."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -133,9 +146,15 @@ class EpisodePlayer:
     """`slots` episodes at a time; environments are reused from episode to episode."""
 
     def __init__(
-        self, config: PlayConfig, models: Models, write: Callable[[list[str]], Awaitable[None]]
+        self,
+        config: PlayConfig,
+        models: Models,
+        write: Callable[[list[str]], Awaitable[None]],
+        meters: Meters | None = None,
     ) -> None:
         self._config, self._models = config, models
+        meters = meters or NoMeters()
+        self._meters, self._busy = HostMeters(meters=meters), 0
         self._agent = config.agent
         self._sampling = Sampling(
             temperature=config.sampling.temperature,
@@ -149,11 +168,17 @@ class EpisodePlayer:
             TextEnv
         ] = []  # At most as many as slots: an episode takes one before any is opened.
         self._outbox = Outbox(write, min(0.1, config.flush_every_s / 2))
+        meters.watch(SLOTS_BUSY, lambda: self._busy)
+        meters.watch(UNWRITTEN, lambda: self._outbox.waiting)
 
     async def play(self, spec: EpisodeSpec, lost: int) -> Ended | Lost:
         """One attempt after `lost` lost ones. The slot is free again before the record is on disk, if the writer keeps up."""
         async with self._slots:
-            outcome = await self._attempt(spec)
+            self._busy += 1
+            try:
+                outcome = await self._attempt(spec)
+            finally:
+                self._busy -= 1
             if isinstance(outcome, Lost):
                 return outcome
             trajectory = replace(outcome, retries=lost)
@@ -167,6 +192,8 @@ class EpisodePlayer:
             success=trajectory.success,
             num_turns=len(trajectory.turns),
             completion_tokens=trajectory.completion_tokens,
+            prompt_tokens=trajectory.prompt_tokens,
+            cached_tokens=trajectory.cached_tokens,
         )
 
     async def record(self, trajectory: Trajectory) -> None:
@@ -183,11 +210,11 @@ class EpisodePlayer:
         config, env = self._config, None
         session = episode_id(spec, self._agent.name, config.model.model)
         try:
-            env = self._idle_envs.pop() if self._idle_envs else open_env(config.env)
+            env = self._idle_envs.pop() if self._idle_envs else self._meters.env(open_env(config.env))
             trajectory = await run_episode(
                 env,
                 self._agent,
-                self._models.generate_for(spec.adapter),
+                self._meters.model(self._models.generate_for(spec.adapter), spec),
                 spec,
                 config.budget,
                 self._sampling,

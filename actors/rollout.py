@@ -6,7 +6,8 @@ Both count what a folder still owes, play it, and leave `trajectories.parquet`; 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from actors.owed import Owed
 from actors.place import Folder
 from actors.player import Ended, EpisodePlayer, Lost, Models, open_model
 from actors.ray_host import RayHost
+from actors.ray_meters import open_meters
 from actors.seats import Seats
 from actors.store import open_sink
 from actors.trajectory import Trajectory
@@ -118,7 +120,9 @@ async def _play_jobs(
 
     async def play(job: Job) -> None:
         async with playing:
-            await _play_on_hosts(job, cluster, progress)
+            with closing(open_meters(run=job.play.run, rollout=job.name)) as meters:
+                async with job.sight.shown(meters):
+                    await _play_on_hosts(job, cluster, progress)
 
     async def play_all() -> None:
         for together in _by_weights(jobs, apart=fleet.swaps_weights):
@@ -162,7 +166,7 @@ async def _play_on_hosts(job: Job, cluster: _Cluster, progress: Callable[[Progre
     from actors.writer import writer_actor
 
     fleet, writer_name = cluster.fleet, unique_name("writer")
-    writer = writer_actor(job.out_dir, writer_name)
+    writer = writer_actor(job.out_dir, writer_name, job.play.run)
     pool = HostPool(
         job.in_flight,
         cluster.engines,
@@ -171,7 +175,7 @@ async def _play_on_hosts(job: Job, cluster: _Cluster, progress: Callable[[Progre
     )
 
     def recruit(number: int) -> RayHost:
-        start = partial(host_actor, job.play, fleet.membership, writer_name)
+        start = partial(host_actor, replace(job.play, host=f"host {number}"), fleet.membership, writer_name)
         patience_s = 2 * job.budget.turn_timeout_s
         return RayHost(number, start, pool, lambda: fleet.membership, cluster.nodes, patience_s)
 
@@ -234,7 +238,8 @@ async def _play_here(job: Job, models: Models, progress: Callable[[Progress], No
 
     player = EpisodePlayer(job.play, models, write)
     try:
-        await _drive(job, job.owed, [_LocalHost(player)], job.in_flight, progress)
+        async with job.sight.shown():
+            await _drive(job, job.owed, [_LocalHost(player)], job.in_flight, progress)
     finally:
         player.close()
         sink.close()

@@ -193,6 +193,7 @@ def _write_run(run_dir: Path, config: StudyConfig, plan: StudyPlan, store: Stage
         "config_sha256": content_hash(resolved),
         "store": "../store",
         "stages": {stage.name: stage.folder_name for stage in plan.stages},
+        "estimates": {stage.name: dict(stage.estimate) for stage in plan.stages if stage.estimate},
     }
     write_atomically(run_dir / "run.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 

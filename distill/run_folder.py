@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,8 @@ class RunFolder:
     config: StudyConfig
     stages: Mapping[str, Path]
     """Folders by stage name, finished or not."""
+    estimates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """What stages were thought to take when the run began, such as {"episodes": 200}."""
 
     @property
     def rollouts(self) -> tuple[Rollout, ...]:
@@ -127,6 +129,7 @@ def open_run(run_dir: Path) -> RunFolder:
         path=run_dir,
         config=StudyConfig.model_validate(settings),
         stages={name: root / folder for name, folder in stages.items()},
+        estimates=run.get("estimates", {}),
     )
 
 

@@ -150,7 +150,7 @@ class StudyRunners:
             )
             for task in tasks
         ]
-        settings = self._settings(env, stage.config["part"])
+        settings = replace(self._settings(env, stage.config["part"]), name=stage.name)
         if (other := self.config.hints_from) and make_agent(other, env.name).name == stage.config["agent"]:
             settings = replace(settings, agent=other)
         asked = Asked(specs=specs, settings=settings, out_dir=folder)
@@ -165,6 +165,7 @@ class StudyRunners:
             budget=config.budget,
             sampling=config.sampling.train if part == "train" else config.sampling.eval,
             rollout=config.rollout,
+            run=config.name,
         )
 
     def fleet(self) -> Fleet:
@@ -238,7 +239,8 @@ class StudyRunners:
     def attribution(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         """Flips of one arm played again with every part of their hints."""
         flips = flips_of(stage, store)
-        settings = self._settings(env_of(self.config.env, store.folder(stage.inputs["tasks"])), "test")
+        env = env_of(self.config.env, store.folder(stage.inputs["tasks"]))
+        settings = replace(self._settings(env, "test"), name=stage.name)
         summary = rollout(specs_of(flips), settings, folder, fleet=self.fleet())
         found = conclude(flips, read_trajectories(folder), folder)
         return {
@@ -251,7 +253,9 @@ class StudyRunners:
     def fit(self, stages: Sequence[tuple[Stage, Path]], store: StageStore) -> list[dict[str, Any]]:
         """All owed adapters in one Ray Train job: its start costs more than a small adapter."""
         from actors.models import resolve_model
+        from actors.ray_meters import open_meters
         from distill.dataset_card import verify_card
+        from distill.sight.training import training_shown
         from train.fit import FitJob, fit_many
 
         self._fleets.free_gpus()
@@ -266,7 +270,10 @@ class StudyRunners:
             for stage, folder in stages
         ]
         model = str(resolve_model(self.config.model.model))
-        results = fit_many(self.config.train, model=model, jobs=jobs, out_dir=store.root)
+        with training_shown(
+            {stage.name: folder for stage, folder in stages}, open_meters(run=self.config.name)
+        ):
+            results = fit_many(self.config.train, model=model, jobs=jobs, out_dir=store.root)
         return [{"steps": r.steps, "tokens": r.tokens, "loss": r.final_loss} for r in results]
 
 

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from actors.process_mark import ProcessMark
 from distill.atomic import write_atomically
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,8 @@ class StageStore:
     def working(self, stage: Stage) -> Iterator[Path]:
         """The stage's folder, held by this process alone; released by the system when the process dies."""
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / f".{stage.folder_name}.lock").open("w") as lock:
+        # Not "w": it would wipe out who holds the lock before it is ours.
+        with lock_file(self.folder(stage)).open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -123,7 +125,12 @@ class StageStore:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             folder = self.folder(stage)
             folder.mkdir(exist_ok=True)
-            yield folder
+            # Who works here is for `offbook status` to read; what a killed process leaves says that it was killed.
+            _replace(lock, json.dumps(ProcessMark.here().to_json() | {"since": time.time()}))
+            try:
+                yield folder
+            finally:
+                _replace(lock, "")
 
     def finish(self, stage: Stage, counts: Mapping[str, Any], seconds: float) -> None:
         """Hash what the stage wrote and write its manifest, last and atomically."""
@@ -146,6 +153,17 @@ class StageStore:
         write_atomically(
             folder / MANIFEST, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
         )
+
+
+def lock_file(folder: Path) -> Path:
+    """Of a stage, by its folder. Beside it, so that it is none of its outputs."""
+    return folder.parent / f".{folder.name}.lock"
+
+
+def _replace(file: TextIO, text: str) -> None:
+    file.truncate(0)
+    file.write(text)
+    file.flush()
 
 
 RunStage = Callable[[Stage, Path, StageStore], Mapping[str, Any]]

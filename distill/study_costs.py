@@ -1,7 +1,8 @@
 """What the ledger needs of a study whose stages are done: what each stage took, what each arm rests on, and what it is priced at."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from actors.config import EndpointConfig, EngineConfig, ModelConfig
@@ -15,7 +16,7 @@ from distill.stages import Stage, StageStore
 from distill.study import StudyPlan
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens")
-_COSTLY = ("rollout", "hints", "fit")
+COSTLY = ("rollout", "hints", "fit")
 """Kinds of stage that take tokens; making tasks and rows takes none."""
 
 
@@ -62,7 +63,7 @@ def _names(plan: StudyPlan) -> dict[str, str]:
 
 def _upstream(stage: Stage) -> list[Stage]:
     """Stages that take tokens and that this one rests on, each once, the first to run first."""
-    found = {source.key: source for source in _walk(stage) if source.kind in _COSTLY}
+    found = {source.key: source for source in _walk(stage) if source.kind in COSTLY}
     return list(found.values())
 
 
@@ -73,11 +74,15 @@ def _walk(stage: Stage) -> Iterator[Stage]:
 
 
 def _stage_cost(stage: Stage, config: StudyConfig, store: StageStore) -> StageCost:
-    manifest = store.manifest(stage)
+    return stage_cost(stage, config, store.folder(stage), store.manifest(stage))
+
+
+def stage_cost(stage: Stage, config: StudyConfig, folder: Path, manifest: Mapping[str, Any]) -> StageCost:
+    """Of a finished stage of a kind that costs something."""
     counts, seconds = manifest["counts"], manifest["seconds"]
     gpu_seconds = gpus_of(config, stage) * seconds
     if stage.kind == "hints":
-        return _writing_cost(stage, config, store, counts, seconds)
+        return _writing_cost(stage, config, folder, counts, seconds)
     if stage.kind == "fit":
         training = int(counts["tokens"])
         usd = _gpu_usd(config, gpu_seconds)
@@ -100,11 +105,11 @@ def _stage_cost(stage: Stage, config: StudyConfig, store: StageStore) -> StageCo
 
 
 def _writing_cost(
-    stage: Stage, config: StudyConfig, store: StageStore, counts: dict[str, Any], seconds: float
+    stage: Stage, config: StudyConfig, folder: Path, counts: dict[str, Any], seconds: float
 ) -> StageCost:
     if "imported" in stage.config:
-        return _imported_cost(Bank.load(store.folder(stage) / "bank.parquet"), seconds, counts)
-    summary = json.loads((store.folder(stage) / SUMMARY).read_text(encoding="utf-8"))
+        return _imported_cost(Bank.load(folder / "bank.parquet"), seconds, counts)
+    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     tokens = {name: int(summary[name]) for name in ("prompt_tokens", "completion_tokens")}
     writer, gpu_seconds, usd = config.writer, 0.0, None
     if isinstance(writer, DiagnosticianConfig):

@@ -22,6 +22,7 @@ RAY_FILES = {
     "actors/fleet.py",
     "actors/ray_host.py",
     "actors/replica.py",
+    "actors/ray_meters.py",
     "actors/rollout.py",
     "actors/writer.py",
     "distill/cluster.py",

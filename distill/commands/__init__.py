@@ -11,6 +11,7 @@ VERBS = (
     "ablate",
     "plan",
     "power",
+    "status",
     "report",
     "track",
     "export",

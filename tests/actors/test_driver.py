@@ -47,7 +47,7 @@ class FakeHost:
         self.recorded.append(trajectory)
 
 
-def driver(specs, *, max_retries=2, breaker=16, stall_s=60.0, progress=None):
+def driver(specs, *, max_retries=2, breaker=16, stall_s=60.0, progress=None, meters=None):
     return Driver(
         specs,
         agent_name="a",
@@ -56,6 +56,7 @@ def driver(specs, *, max_retries=2, breaker=16, stall_s=60.0, progress=None):
         breaker=Breaker(breaker),
         stall_s=stall_s,
         progress=progress,
+        meters=meters,
     )
 
 
