@@ -1,58 +1,12 @@
-"""The worker's loop itself, in this process as a group of one and in spawned groups of two, without Ray."""
+"""The worker's loop itself, in this process as a group of one, without Ray."""
 
 import json
-import os
-import signal
-import time
-from pathlib import Path
 
 import pytest
-from group import run_group, start_group
+from runs import curve, make_job, settings_for
 
 from train.adapter import WEIGHTS
-from train.loop import FAILURE, Job, WorkerSettings
-
-
-def make_job(folder: Path, rows: Path, *, seed: int = 3) -> Job:
-    return Job(
-        name="a", rows=str(rows), folder=str(folder), seed=seed, key=f"key-{seed}", identity={"base": "tiny"}
-    )
-
-
-def settings_for(config, model: Path, folder: Path, rows: Path, **changes) -> WorkerSettings:
-    changed = config.model_copy(update=changes)
-    return WorkerSettings(config=changed, model=str(model), jobs=(make_job(folder, rows),))
-
-
-def curve(folder: Path) -> list[tuple[float, float]]:
-    return [
-        (r["loss"], r["grad_norm"])
-        for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    ]
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """`train_jobs` in this process, a group of one."""
-    import torch.distributed as dist
-
-    from train.loop import train_jobs
-
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    store = tmp_path_factory.mktemp("store") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    yield lambda settings, report=lambda metrics: None: train_jobs(settings, report)
-    dist.destroy_process_group()
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        del os.environ[name]
-
-
-@pytest.fixture(scope="module")
-def unbroken(alone, config, tiny_model, rows, tmp_path_factory) -> Path:
-    """A finished run that others are compared with."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    alone(settings_for(config, tiny_model, folder, rows))
-    return folder
+from train.loop import FAILURE, WorkerSettings
 
 
 def test_a_run_learns_and_leaves_a_verified_adapter(unbroken, tiny_model):
@@ -127,6 +81,56 @@ def test_a_run_that_stops_goes_on_as_if_unbroken(alone, unbroken, config, tiny_m
     assert (tmp_path / "adapter" / WEIGHTS).read_bytes() == (unbroken / "adapter" / WEIGHTS).read_bytes()
 
 
+def test_packed_rows_are_learnt_from_as_padded_ones(alone, unbroken, config, tiny_model, rows, tmp_path):
+    alone(settings_for(config, tiny_model, tmp_path, rows, packing=True, gradient_checkpointing=True))
+
+    for (loss, norm), (other_loss, other_norm) in zip(curve(tmp_path), curve(unbroken), strict=True):
+        assert loss == pytest.approx(other_loss, rel=1e-4)
+        assert norm == pytest.approx(other_norm, rel=1e-3)
+
+
+def test_adapters_of_one_job_are_those_of_separate_jobs(alone, unbroken, config, tiny_model, rows, tmp_path):
+    first = make_job(tmp_path / "first", rows, seed=5)
+    second = make_job(tmp_path / "second", rows)  # seed 3, as `unbroken`
+    alone(WorkerSettings(config=config, model=str(tiny_model), jobs=(first, second)))
+
+    assert curve(tmp_path / "second") == curve(unbroken) != curve(tmp_path / "first")
+    one, other = (folder / "adapter" / WEIGHTS for folder in (tmp_path / "second", unbroken))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_base_that_training_moved_is_caught(alone, config, tiny_model, rows, tmp_path, monkeypatch):
+    import train.loop
+
+    whole = train.loop.gather_adapter
+
+    def moved(model):
+        model.get_base_model().get_decoder().norm.weight.data += 0.01
+        return whole(model)
+
+    monkeypatch.setattr(train.loop, "gather_adapter", moved)
+    alone(settings_for(config, tiny_model, tmp_path, rows, epochs=1))
+
+    assert not (tmp_path / "adapter").exists()
+    assert "weights that moved" in json.loads((tmp_path / FAILURE).read_text())["message"]
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_run_goes_on_under_another_zero_stage(alone, unbroken, config, tiny_model, rows, tmp_path, stage):
+    def stop(metrics):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        alone(settings_for(config, tiny_model, tmp_path, rows, zero_stage=stage), stop)
+
+    alone(settings_for(config, tiny_model, tmp_path, rows, zero_stage=stage % 3 + 1))
+
+    assert len(curve(tmp_path)) == 6
+    for (loss, norm), (other_loss, other_norm) in zip(curve(tmp_path), curve(unbroken), strict=True):
+        assert loss == pytest.approx(other_loss, rel=1e-4)
+        assert norm == pytest.approx(other_norm, rel=1e-3)
+
+
 def test_dropout_is_drawn_from_the_position(alone, config, tiny_model, rows, tmp_path):
     for folder in ("one", "two"):
         alone(settings_for(config, tiny_model, tmp_path / folder, rows, dropout=0.3, epochs=1))
@@ -142,50 +146,3 @@ def test_an_adapter_that_fails_its_check_is_not_shown(alone, config, tiny_model,
 
     assert not (tmp_path / "adapter").exists()
     assert "every lora_B is zero" in json.loads((tmp_path / FAILURE).read_text())["message"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_two_workers_and_every_zero_stage_learn_the_same(unbroken, config, tiny_model, rows, tmp_path):
-    groups = [
-        settings_for(config, tiny_model, tmp_path / f"zero{stage}", rows, num_workers=2, zero_stage=stage)
-        for stage in (3, 2, 1)  # 3 first: it alone needs the group before it reads the model
-    ]
-    groups.append(
-        settings_for(config, tiny_model, tmp_path / "zero2-micro1", rows, num_workers=2, micro_batch_rows=1)
-    )
-
-    run_group(groups, num_workers=2)
-
-    for settings in groups:
-        folder = Path(settings.jobs[0].folder)
-        for (loss, norm), (other_loss, other_norm) in zip(curve(folder), curve(unbroken), strict=True):
-            assert loss == pytest.approx(other_loss, rel=1e-3), folder
-            assert norm == pytest.approx(other_norm, rel=1e-2), folder
-        assert (folder / "adapter" / WEIGHTS).stat().st_size == (
-            unbroken / "adapter" / WEIGHTS
-        ).stat().st_size
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("zero_stage", [2, 3])
-def test_two_workers_killed_outright_go_on_as_if_unbroken(config, tiny_model, rows, tmp_path, zero_stage):
-    changes = {"num_workers": 2, "zero_stage": zero_stage, "epochs": 12}
-    broken = settings_for(config, tiny_model, tmp_path / "broken", rows, **changes)
-    whole = settings_for(config, tiny_model, tmp_path / "whole", rows, **changes)
-    workers = start_group([broken], num_workers=2)
-    kept = tmp_path / "broken" / "checkpoints"
-    deadline = time.monotonic() + 600
-    while not list(kept.glob("step-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    for worker in workers:
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.join()
-    assert list(kept.glob("step-*")) and not (tmp_path / "broken" / "adapter").exists()
-
-    run_group([broken, whole], num_workers=2)
-
-    assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
-    one, other = (tmp_path / n / "adapter" / WEIGHTS for n in ("broken", "whole"))
-    assert one.read_bytes() == other.read_bytes()
