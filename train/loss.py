@@ -9,10 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from train.batches import Batch
 from train.lengths import IGNORED
-
-LOGITS_AT_ONCE = 2**28
-"""Elements of the logits that are held at once (1 GiB in float32); a long batch of a large vocabulary is computed in pieces, and each
-piece again for its gradient."""
+from train.shape import LOGITS_AT_ONCE
 
 _SCALES = ("logits_scaling", "logit_scale", "final_logit_softcapping", "output_multiplier_scale")
 """Settings of models that do more to a hidden state than multiply it with the head."""

@@ -5,6 +5,9 @@ from typing import Any
 
 from train.config import TrainConfig
 
+BUCKET_ELEMENTS = 50_000_000
+"""Of one exchange between workers; DeepSpeed's own half a billion would hold gigabytes for gradients of a few hundred megabytes."""
+
 
 def deepspeed_config(config: TrainConfig, *, num_workers: int) -> dict[str, Any]:
     """What `deepspeed.initialize` takes: ZeRO 1, 2 or 3, on CPU or GPU."""
@@ -28,7 +31,12 @@ def deepspeed_config(config: TrainConfig, *, num_workers: int) -> dict[str, Any]
 
 def _zero(config: TrainConfig) -> dict[str, Any]:
     # Overlapping needs streams, which a CPU has not.
-    zero: dict[str, Any] = {"stage": config.zero_stage, "overlap_comm": config.use_gpu}
+    zero: dict[str, Any] = {
+        "stage": config.zero_stage,
+        "overlap_comm": config.use_gpu,
+        "reduce_bucket_size": BUCKET_ELEMENTS,
+        "allgather_bucket_size": BUCKET_ELEMENTS,
+    }
     if config.zero_stage == 3:
         zero |= {"stage3_gather_16bit_weights_on_model_save": True}
     return zero

@@ -1,6 +1,5 @@
 """A random checkpoint, its tokenizer, and rows to train on."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))  # tests are no package
 sys.path.insert(0, str(Path(__file__).parent))
 
-from runs import settings_for
 from tiny_model import tiny_adapter, tiny_model  # noqa: F401
 from training_rows import make_row, write_rows
 
@@ -37,27 +35,3 @@ def config() -> TrainConfig:
         num_workers=1,
         checkpoint_every=2,
     )
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """`train_jobs` in this process, a group of one."""
-    import torch.distributed as dist
-
-    from train.loop import train_jobs
-
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    store = tmp_path_factory.mktemp("store") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    yield lambda settings, report=lambda metrics: None: train_jobs(settings, report)
-    dist.destroy_process_group()
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        del os.environ[name]
-
-
-@pytest.fixture(scope="module")
-def unbroken(alone, config, tiny_model, rows, tmp_path_factory) -> Path:
-    """A finished run that others are compared with."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    alone(settings_for(config, tiny_model, folder, rows))
-    return folder

@@ -1,12 +1,39 @@
 """The worker's loop itself, in this process as a group of one, without Ray."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
-from runs import curve, make_job, settings_for
+from group import kill_past_a_checkpoint
+from runs import assert_alike, curve, make_job, settings_for, workers_seen
 
 from train.adapter import WEIGHTS
 from train.loop import FAILURE, WorkerSettings
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """`train_jobs` in this process, a group of one."""
+    import torch.distributed as dist
+
+    from train.loop import train_jobs
+
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    store = tmp_path_factory.mktemp("store") / "store"
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield lambda settings, report=lambda metrics: None: train_jobs(settings, report)
+    dist.destroy_process_group()
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        del os.environ[name]
+
+
+@pytest.fixture(scope="module")
+def unbroken(alone, config, tiny_model, rows, tmp_path_factory) -> Path:
+    """A finished run that others are compared with."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    alone(settings_for(config, tiny_model, folder, rows))
+    return folder
 
 
 def test_a_run_learns_and_leaves_a_verified_adapter(unbroken, tiny_model):
@@ -146,3 +173,19 @@ def test_an_adapter_that_fails_its_check_is_not_shown(alone, config, tiny_model,
 
     assert not (tmp_path / "adapter").exists()
     assert "every lora_B is zero" in json.loads((tmp_path / FAILURE).read_text())["message"]
+
+
+@pytest.mark.timeout(600)
+def test_two_workers_killed_outright_are_followed_by_one(alone, config, tiny_model, rows, tmp_path):
+    changes = {"epochs": 8, "micro_batch_rows": 1, "dropout": 0.1, "packing": False}
+    one = settings_for(config, tiny_model, tmp_path / "one", rows, **changes)
+    two = settings_for(config, tiny_model, tmp_path / "two", rows, **changes, num_workers=2)
+    then_one = settings_for(config, tiny_model, tmp_path / "two", rows, **changes, num_workers=1)
+
+    kill_past_a_checkpoint(two, num_workers=2)
+    alone(then_one)
+    alone(one)
+
+    seen = workers_seen(tmp_path / "two")
+    assert seen == sorted(seen, reverse=True) and set(seen) == {1, 2}
+    assert_alike(tmp_path / "two", tmp_path / "one")
