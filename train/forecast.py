@@ -103,7 +103,7 @@ class TrainingForecast:
     flops: float
     """Of all epochs, over all workers, recomputation included."""
     hours: float | None
-    """Of the steps; None on processors, whose peak is not known."""
+    """Of the steps; None on processors and in float32, whose peak is not known."""
     gpu: Gpu | None
     assumptions: tuple[str, ...]
 
@@ -134,7 +134,9 @@ def forecast_training(
         shape, rows.work, adapter_parameters=adapter, recomputed=config.gradient_checkpointing
     )
     utilisation = UTILISATION_NF4 if config.quantize == "nf4" else UTILISATION
-    seconds = flops / (gpu.bf16_tflops * 1e12 * config.num_workers * utilisation) if gpu else None
+    seconds = None
+    if gpu and config.dtype == "bfloat16":
+        seconds = flops / (gpu.bf16_tflops * 1e12 * config.num_workers * utilisation)
     return TrainingForecast(
         parameters=shape.parameters,
         adapter_parameters=adapter,
