@@ -80,7 +80,7 @@ def load_base(
         model, dtype=getattr(torch, dtype), attn_implementation=attention, **more
     ).eval()
     if kernels == "liger":
-        _fuse(loaded)
+        fuse(loaded)
     return loaded if device is None or more else loaded.to(device)
 
 
@@ -96,7 +96,7 @@ def _nf4(dtype: Any) -> Any:
     )
 
 
-def _fuse(model: Any) -> None:
+def fuse(model: Any) -> None:
     """Norms, rotations and MLPs; the loss stays ours, which computes logits only where there is loss."""
     from liger_kernel.transformers import _apply_liger_kernel_to_instance
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN

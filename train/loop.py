@@ -79,16 +79,16 @@ def train_jobs(settings: WorkerSettings, report: Report) -> None:
     deepspeed.init_distributed(
         dist.get_backend(), auto_mpi_discovery=False, verbose=False, dist_init_required=False
     )
-    base: _Base | None = None
+    base: Base | None = None
     for job in settings.jobs:
         if _agreed(not (Path(job.folder) / "adapter" / MANIFEST).exists()):
-            base = base or _Base.load(settings)
+            base = base or Base.load(settings)
             train_adapter(job, settings, base, deepspeed, report)
             dist.barrier()
 
 
 @dataclass(slots=True, kw_only=True)
-class _Base:
+class Base:
     """The base model of all jobs. Each gets adapters of its own, which are taken off again, so it is read once."""
 
     model: Any
@@ -97,7 +97,7 @@ class _Base:
     """By ZeRO-3: no worker can compute with it but inside DeepSpeed's engine."""
 
     @classmethod
-    def load(cls, settings: WorkerSettings) -> "_Base":
+    def load(cls, settings: WorkerSettings) -> "Base":
         from transformers.integrations import HfDeepSpeedConfig
         from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -138,7 +138,7 @@ class _Base:
         return None if self.is_spread else probe(self.model.eval(), probe_ids)
 
 
-def train_adapter(job: Job, settings: WorkerSettings, base: _Base, deepspeed: Any, report: Report) -> None:
+def train_adapter(job: Job, settings: WorkerSettings, base: Base, deepspeed: Any, report: Report) -> None:
     """From rows to a verified adapter in `job.folder`, going on from the last checkpoint if there is one."""
     config, rank, num_workers = settings.config, dist.get_rank(), dist.get_world_size()
     rows = read_rows(Path(job.rows), config, context=context_of(settings.model))
@@ -146,14 +146,14 @@ def train_adapter(job: Job, settings: WorkerSettings, base: _Base, deepspeed: An
     (Path(job.folder) / FAILURE).unlink(missing_ok=True)
     probe_ids = [int(i) for i in rows.tokens(0)[0][:PROBE_TOKENS]]
     plain = base.plain_logits(probe_ids)
-    engine = _start_engine(deepspeed, base, config, job.seed)
+    engine = start_engine(deepspeed, base, config, job.seed)
     first, seconds_before = _resume(engine, job)
     metrics = _MetricsFile(Path(job.folder) / "metrics.jsonl", first) if rank == 0 else None
     if metrics:
         logger.info("%s: %s", job.name, describe_waste(rows, config, job.seed, num_workers=num_workers))
     started = time.monotonic()
     for index in range(first, len(steps)):
-        record = _take_step(engine, rows, steps[index], index, len(steps), job, config, base.means)
+        record = take_step(engine, rows, steps[index], index, len(steps), job, config, base.means)
         if metrics:
             metrics.write(record)
         if config.checkpoint_every and (index + 1) % config.checkpoint_every == 0 and index + 1 < len(steps):
@@ -180,7 +180,7 @@ def train_adapter(job: Job, settings: WorkerSettings, base: _Base, deepspeed: An
     report(summary)
 
 
-def _start_engine(deepspeed: Any, base: _Base, config: TrainConfig, seed: int) -> Any:
+def start_engine(deepspeed: Any, base: Base, config: TrainConfig, seed: int) -> Any:
     model = TokenLoss(base.adapted(config, seed), config.label_smoothing)
     trainable = [p for p in model.parameters() if p.requires_grad]
     zero = deepspeed_config(config, num_workers=dist.get_world_size())
@@ -191,7 +191,7 @@ def _start_engine(deepspeed: Any, base: _Base, config: TrainConfig, seed: int) -
     return engine
 
 
-def _take_step(
+def take_step(
     engine: Any,
     rows: TokenRows,
     step: Step,
@@ -278,7 +278,7 @@ class _Probed:
 def _finish(
     job: Job,
     settings: WorkerSettings,
-    base: _Base,
+    base: Base,
     peft_config: Any,
     tensors: Any,
     probed: _Probed,
