@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from actors.agents import make_agent
 from actors.config import AgentConfig, BudgetConfig, ModelConfig, RolloutConfig, SamplingConfig

@@ -82,14 +82,14 @@ def build_dataset(
     left_out: Mapping[str, str] = MappingProxyType({}),
     keep_hints: bool = False,
     on_leak: LeakPolicy = "fail",
-    too_long: Literal["error", "skip"] = "error",
+    too_long: Literal["error", "split", "drop"] = "error",
 ) -> DatasetSummary:
     """Write `rows.parquet`, `tokens.parquet`, `card.json` and `card.md` to `out_dir`.
 
     `trajectories` are Parquet files or folders of them; several stages are joined and an episode that comes twice is taken once. Rows are in
     the order of (task, seed, trajectory). `left_out` gives the reason for each episode, by id, that is to become no row. `keep_hints` is a
     control: prompts keep their hints, and nothing is looked for. Needs a Ray that runs. Raises `DatasetError` without a single row, `LeakError` on a leak unless
-    `on_leak` is "drop" or "rewrite", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "skip", and `MaskError` on a mask that cannot be proven.
+    `on_leak` is "drop" or "rewrite", `DatasetError` on a row of more than `max_length` tokens unless `too_long` is "drop", and `MaskError` on a mask that cannot be proven.
     """
     files = _files(trajectories)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -359,7 +359,7 @@ def _raise_on_too_long(tally: Tally, max_length: int | None) -> None:
     if tally.left_out[_too_long(max_length)]:
         raise DatasetError(
             f"arm {tally.arm!r} has a success of {_too_long(max_length)}; raise train.max_length, "
-            "or set train.too_long = 'skip' to leave such rows out and count them in the card"
+            "set train.too_long = 'split' to make several rows of such a one, or 'drop' to leave them out and count them in the card"
         )
 
 

@@ -33,6 +33,7 @@ from envs.config import EnvConfig
 from envs.panel import Panel
 from envs.registry import generate, list_tasks, make_panel
 from envs.task import Task
+from train.lengths import context_of, row_limit
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +223,7 @@ class StudyRunners:
             model_path=str(resolve_model(self.config.model.model)),
             arm=stage.config["arm"],
             out_dir=folder,
-            max_length=self.config.train.max_length,
+            max_length=self._longest_row(),
             filters=filters,
             left_out=_left_out(stage, store, sources, filters),
             keep_hints=not chosen.get("strip", True),
@@ -235,6 +236,15 @@ class StudyRunners:
             "tokens": summary.num_tokens,
             "loss_tokens": summary.num_loss_tokens,
         }
+
+    def _longest_row(self) -> int | None:
+        """None: rows of any length are written; where they are split, training does it, which knows what comes after what."""
+        from actors.models import resolve_model
+
+        train = self.config.train
+        if train.too_long == "split":
+            return None
+        return row_limit(train, context_of(str(resolve_model(self.config.model.model))))
 
     def attribution(self, stage: Stage, folder: Path, store: StageStore) -> dict[str, Any]:
         """Flips of one arm played again with every part of their hints."""

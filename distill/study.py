@@ -18,11 +18,12 @@ from distill.hints.config import FleetWriterConfig, RetrieverConfig
 from distill.stages import Stage
 from distill.task_choice import choose_panel
 from envs.registry import spec_of
+from train.config import MACHINE_SETTINGS
 
 # Raised by hand when the code of a kind changes what it writes.
 VERSIONS = {"tasks": 1, "rollout": 2, "hints": 1, "dataset": 2, "fit": 1}
 
-_MACHINE_SETTINGS = {"use_gpu", "cpus_per_worker", "threads", "checkpoint_every", "max_restarts", "seed"}
+_MACHINE_SETTINGS = {*MACHINE_SETTINGS, "seed"}
 """Training settings that change where and how safely it runs, not what comes out; `seed` is the stage's own."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from train.base import probe
 from train.errors import AdapterError, TrainError
 
 WEIGHTS = "adapter_model.safetensors"
@@ -76,16 +77,15 @@ def check_base(adapter: Path, model: str) -> None:
         )
 
 
-def save_adapter(model: Any, tensors: Mapping[str, Any], folder: Path) -> None:
+def save_adapter(peft_config: Any, tensors: Mapping[str, Any], folder: Path) -> None:
     """Write PEFT's standard files. `tensors`: from `gather_adapter`."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     save_file(dict(tensors), folder / WEIGHTS, metadata={"format": "pt"})
-    config = model.peft_config["default"]
-    training, config.inference_mode = config.inference_mode, True
-    config.save_pretrained(str(folder))
-    config.inference_mode = training
+    training, peft_config.inference_mode = peft_config.inference_mode, True
+    peft_config.save_pretrained(str(folder))
+    peft_config.inference_mode = training
 
 
 def gather_adapter(model: Any) -> dict[str, Any]:
@@ -108,27 +108,34 @@ def _whole(parameter: Any) -> Any:
 
 def verify_adapter(
     folder: Path,
-    model: str,
+    base: Any,
     *,
     trained: Mapping[str, Any],
     probe_ids: list[int],
     trained_logits: Any,
+    plain_logits: Any = None,
     dtype: str,
 ) -> None:
-    """Reload the adapter into a fresh base and compare it with what was trained.
+    """Reload the adapter onto its base and compare it with what was trained; `base` is left as it was.
 
-    `trained`: the tensors in memory. `trained_logits` [num_tokens, vocabulary]: of the trained module on `probe_ids`.
-    Raises `AdapterError` for missing, misshapen or different tensors, for an adapter without effect, and where
-    the reloaded model does not compute what the trained one did.
+    `trained`: the tensors in memory. `trained_logits` and `plain_logits` [num_tokens, vocabulary]: of the trained module and of the base
+    before training, on `probe_ids`. Raises `AdapterError` for missing, misshapen or different tensors, for an adapter without effect,
+    where the reloaded model does not compute what the trained one did, and where the base is not what it was.
     """
     import torch
     from peft import PeftModel
 
     _check_tensors(folder, trained)
-    base = load_base(model, dtype, device=trained_logits.device)
     plain = probe(base, probe_ids)
+    if plain_logits is not None and not torch.equal(plain, plain_logits.to(plain.device)):
+        raise AdapterError(
+            f"adapter {folder} was trained on weights that moved: the base does not compute what it did before; "
+            "train again, one adapter a job"
+        )
     reloaded = PeftModel.from_pretrained(base, str(folder), autocast_adapter_dtype=False).eval()
     found = probe(reloaded, probe_ids)
+    reloaded.unload()
+    trained_logits = trained_logits.to(found.device)
     scale = max(trained_logits.abs().max().item(), 1e-6)
     tolerance = scale * (1e-4 if dtype == "float32" else 3e-2)
     gap, effect = (found - trained_logits).abs().max().item(), (found - plain).abs().max().item()
@@ -167,23 +174,3 @@ def _check_tensors(folder: Path, trained: Mapping[str, Any]) -> None:
         raise AdapterError(
             f"adapter {folder}: every lora_B is zero, so it has no effect; was anything trained?"
         )
-
-
-def load_base(model: str, dtype: str, *, device: Any = None) -> Any:
-    """The base model, where it was read to unless a device is named (weights spread by ZeRO-3 stay as they are)."""
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
-    return loaded if device is None else loaded.to(device)
-
-
-def probe(model: Any, input_ids: list[int]) -> Any:
-    """Logits in float32 [num_tokens, vocabulary]."""
-    import torch
-
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        return model(input_ids=torch.tensor([input_ids], device=device), use_cache=False).logits[0].float()

@@ -18,10 +18,12 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from train.adapter import check_base, check_model, hash_model, read_manifest
-from train.batches import read_rows
+from train.base import means
 from train.config import TrainConfig
 from train.errors import AdapterError, TrainError
-from train.loop import FAILURE, Job, WorkerSettings, train_worker
+from train.lengths import context_of
+from train.loop import CHECKPOINTS, FAILURE, Job, WorkerSettings, train_worker
+from train.rows import TokenRows, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,9 @@ class FitResult:
     final_loss: float
     """Mean loss of a token over the last epoch."""
     skipped_rows: int
+    """Left out because they are too long."""
+    split_rows: int
+    """That several stand for, because they are too long."""
     seconds: float
     """Spent on steps; start-up is not in it."""
 
@@ -70,7 +75,7 @@ def fit_many(
     """Train adapters one after the other in one Ray Train job: workers start once.
 
     Finished adapters of the same model, rows, settings and seed are kept, unfinished ones go on from their last
-    checkpoint; `resume=False` starts all anew. Raises `TrainError` and its kin; what was finished stays.
+    checkpoint, on as many workers as `config` says now; `resume=False` starts all anew. Raises `TrainError` and its kin; what was finished stays.
     """
     planned = _plan(config, model, jobs, out_dir.absolute())
     if not resume:
@@ -88,8 +93,13 @@ def _plan(config: TrainConfig, model: str, jobs: Sequence[FitJob], out_dir: Path
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ValueError(f"two adapters cannot share a name: {', '.join(twice)}")
     check_model(model)
+    if not config.use_gpu:  # Else the workers look: what they can import, this process need not.
+        means(config)
     base_sha256 = hash_model(model)
-    hashes = {path: read_rows(path, config).sha256 for path in {job.rows for job in jobs}}
+    read = {path: read_rows(path, config, context=context_of(model)) for path in {job.rows for job in jobs}}
+    for path, rows in read.items():
+        _tell_of_long_rows(path, rows)
+    hashes = {path: rows.sha256 for path, rows in read.items()}
     planned = []
     for job in jobs:
         identity = {
@@ -114,9 +124,21 @@ def _plan(config: TrainConfig, model: str, jobs: Sequence[FitJob], out_dir: Path
     return planned
 
 
+def _tell_of_long_rows(path: Path, rows: TokenRows) -> None:
+    if rows.num_dropped:
+        logger.warning(
+            "%d rows of %s are left out: they are too long (too_long = 'drop')", rows.num_dropped, path
+        )
+    if rows.num_split:
+        logger.warning(
+            "%d rows of %s are too long and made into several (too_long = 'split'): %d rows in all",
+            rows.num_split, path, rows.num_rows,
+        )  # fmt: skip
+
+
 def _forget(folder: Path) -> None:
     """Only what training wrote: the folder may be a stage's, with other things in it."""
-    for name in ("adapter", "adapter.partial", "checkpoints"):
+    for name in ("adapter", "adapter.partial", CHECKPOINTS):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("metrics.jsonl", FAILURE):
         (folder / name).unlink(missing_ok=True)
@@ -155,7 +177,9 @@ def _train(settings: WorkerSettings, out_dir: Path) -> None:
         train_loop_config={"settings": settings},
         torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=config.num_workers,
+            num_workers=(
+                config.num_workers if config.min_workers is None else (config.min_workers, config.num_workers)
+            ),
             use_gpu=config.use_gpu,
             resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": 1} if config.use_gpu else {}),
         ),
@@ -186,13 +210,14 @@ def _check_cluster(config: TrainConfig) -> None:
     if not ray.is_initialized():
         raise TrainError("Ray is not running; start it first (ray.init)")
     have = ray.cluster_resources()
-    need = {"CPU": config.num_workers * config.cpus_per_worker}
+    num_workers = config.min_workers or config.num_workers
+    need = {"CPU": num_workers * config.cpus_per_worker}
     if config.use_gpu:
-        need["GPU"] = config.num_workers
+        need["GPU"] = num_workers
     for name, amount in need.items():
         if have.get(name, 0) < amount:
             raise TrainError(
-                f"training needs {amount:g} {name}s ({config.num_workers} workers) but the cluster has "
+                f"training needs {amount:g} {name}s ({num_workers} workers) but the cluster has "
                 f"{have.get(name, 0):g}; lower num_workers or cpus_per_worker"
             )
 
@@ -208,7 +233,10 @@ def _read_result(job: Job) -> FitResult:
         name=job.name,
         adapter=folder / "adapter",
         metrics=folder / "metrics.jsonl",
-        **{n: manifest[n] for n in ("steps", "tokens", "final_loss", "skipped_rows", "seconds")},
+        **{
+            name: manifest[name]
+            for name in ("steps", "tokens", "final_loss", "skipped_rows", "split_rows", "seconds")
+        },
     )
 
 

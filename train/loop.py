@@ -18,16 +18,23 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from train.adapter import MANIFEST, gather_adapter, load_base, probe, save_adapter, verify_adapter
-from train.batches import Step, TokenRows, lr_at, pad, plan_steps, read_rows
+from train.adapter import MANIFEST, gather_adapter, save_adapter, verify_adapter
+from train.base import Means, load_base, means, prepare_for_training, probe
+from train.batches import Step, cell_seed, collate, lr_at, plan_steps
+from train.checkpoints import find_checkpoint, read_state, write_checkpoint
 from train.config import TrainConfig
 from train.errors import AdapterError
+from train.lengths import context_of
+from train.loss import TokenLoss, batch_tensors
+from train.rows import TokenRows, read_rows
+from train.state import gather_state, restore_state
+from train.waste import describe_waste
 from train.zero import deepspeed_config, prepare_deepspeed
 
 logger = logging.getLogger(__name__)
 
 PROBE_TOKENS = 64
-LATEST = "latest.json"
+CHECKPOINTS = "checkpoints"
 FAILURE = "failure.json"
 
 Report = Callable[[dict[str, Any]], None]
@@ -63,6 +70,7 @@ def train_worker(settings: WorkerSettings) -> None:
 
 
 def train_jobs(settings: WorkerSettings, report: Report) -> None:
+    """All adapters that are not there yet, one after the other on one base."""
     torch.set_num_threads(settings.config.threads)
     deepspeed = prepare_deepspeed(settings.config.use_gpu)
     if settings.config.use_gpu:
@@ -71,100 +79,111 @@ def train_jobs(settings: WorkerSettings, report: Report) -> None:
     deepspeed.init_distributed(
         dist.get_backend(), auto_mpi_discovery=False, verbose=False, dist_init_required=False
     )
+    base: Base | None = None
     for job in settings.jobs:
         if _agreed(not (Path(job.folder) / "adapter" / MANIFEST).exists()):
-            train_adapter(job, settings, deepspeed, report)
+            base = base or Base.load(settings)
+            train_adapter(job, settings, base, deepspeed, report)
             dist.barrier()
 
 
-def train_adapter(job: Job, settings: WorkerSettings, deepspeed: Any, report: Report) -> None:
+@dataclass(slots=True, kw_only=True)
+class Base:
+    """The base model of all jobs. Each gets adapters of its own, which are taken off again, so it is read once."""
+
+    model: Any
+    means: Means
+    is_spread: bool
+    """By ZeRO-3: no worker can compute with it but inside DeepSpeed's engine."""
+
+    @classmethod
+    def load(cls, settings: WorkerSettings) -> "Base":
+        from transformers.integrations import HfDeepSpeedConfig
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        config = settings.config
+        found = means(config)
+        zero = deepspeed_config(config, num_workers=dist.get_world_size())
+        # While this object lives, transformers spreads the weights over the workers as it reads them.
+        spread = HfDeepSpeedConfig(zero) if config.zero_stage == 3 else None
+        device = torch.device("cuda", torch.cuda.current_device()) if config.use_gpu and not spread else None
+        model = load_base(
+            settings.model,
+            config.dtype,
+            device=device,
+            quantize=config.quantize,
+            attention=found.attention,
+            kernels=found.kernels,
+        )
+        if spread is not None:
+            unset_hf_deepspeed_config()
+        prepare_for_training(model, gradient_checkpointing=config.gradient_checkpointing)
+        return cls(model=model, means=found, is_spread=spread is not None)
+
+    def adapted(self, config: TrainConfig, seed: int) -> Any:
+        """With a fresh adapter on it."""
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(seed)
+        lora = LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=list(config.targets),
+            task_type="CAUSAL_LM",
+        )
+        return get_peft_model(self.model, lora, autocast_adapter_dtype=False)
+
+    def plain_logits(self, probe_ids: list[int]) -> Any:
+        return None if self.is_spread else probe(self.model.eval(), probe_ids)
+
+
+def train_adapter(job: Job, settings: WorkerSettings, base: Base, deepspeed: Any, report: Report) -> None:
     """From rows to a verified adapter in `job.folder`, going on from the last checkpoint if there is one."""
-    config, rank = settings.config, dist.get_rank()
-    rows = read_rows(Path(job.rows), config)
-    steps = plan_steps(rows, config, job.seed)
+    config, rank, num_workers = settings.config, dist.get_rank(), dist.get_world_size()
+    rows = read_rows(Path(job.rows), config, context=context_of(settings.model))
+    steps = plan_steps(rows, config, job.seed, num_workers=num_workers)
     (Path(job.folder) / FAILURE).unlink(missing_ok=True)
-    engine = _start_engine(deepspeed, settings, job.seed)
+    probe_ids = [int(i) for i in rows.tokens(0)[0][:PROBE_TOKENS]]
+    plain = base.plain_logits(probe_ids)
+    engine = start_engine(deepspeed, base, config, job.seed)
     first, seconds_before = _resume(engine, job)
     metrics = _MetricsFile(Path(job.folder) / "metrics.jsonl", first) if rank == 0 else None
+    if metrics:
+        logger.info("%s: %s", job.name, describe_waste(rows, config, job.seed, num_workers=num_workers))
     started = time.monotonic()
     for index in range(first, len(steps)):
-        record = _take_step(engine, rows, steps[index], index, len(steps), job, config)
+        record = take_step(engine, rows, steps[index], index, len(steps), job, config, base.means)
         if metrics:
             metrics.write(record)
         if config.checkpoint_every and (index + 1) % config.checkpoint_every == 0 and index + 1 < len(steps):
-            _save_checkpoint(engine, job, index + 1, seconds_before + time.monotonic() - started)
+            _save_checkpoint(engine, job, config, index + 1, seconds_before + time.monotonic() - started)
             report({"job": job.name, **record})
     seconds = seconds_before + time.monotonic() - started
     engine.eval()
-    model = engine.module.model
-    probe_ids = [int(i) for i in rows.tokens(0)[0][:PROBE_TOKENS]]
-    tensors, logits = (
-        gather_adapter(model),
-        probe(model, probe_ids),
-    )  # on every worker: both may gather weights
+    adapted = engine.module.model
+    # On every worker: both may gather weights.
+    tensors, logits = gather_adapter(adapted), probe(adapted, probe_ids)
     engine.destroy()
+    del engine
+    peft_config = adapted.peft_config["default"]
+    base.model = adapted.unload()
+    del adapted
+    gc.collect()
     summary = {"job": job.name, "steps": len(steps), "tokens": sum(s.num_tokens for s in steps)}
     if metrics:
         summary |= {"final_loss": metrics.mean_loss(steps[-1].epoch), "seconds": round(seconds, 3)}
         metrics.close()
-        _finish(
-            job, settings, model, tensors, (probe_ids, logits), summary | {"skipped_rows": rows.num_skipped}
-        )
-    del engine, model, tensors, logits
-    gc.collect()
+        probed = _Probed(ids=probe_ids, plain=plain, trained=logits)
+        about = summary | {"skipped_rows": rows.num_dropped, "split_rows": rows.num_split}
+        _finish(job, settings, base, peft_config, tensors, probed, about)
     report(summary)
 
 
-class TokenLoss(torch.nn.Module):
-    """A causal model whose output is the sum of its tokens' losses."""
-
-    def __init__(self, model: torch.nn.Module, label_smoothing: float):
-        super().__init__()
-        self.model = model
-        self.label_smoothing = label_smoothing
-
-    def forward(self, input_ids_BT: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
-        targets_BT = labels_BT[:, 1:]
-        positions_K = (targets_BT != -100).any(dim=0).nonzero().flatten()
-        if positions_K.numel() == 0:
-            positions_K = torch.zeros(1, dtype=torch.long, device=input_ids_BT.device)
-        # Without an attention mask: padding stands on the right, where no real token sees it, and attention without
-        # a mask is much faster. Logits only where some row has loss: they are most of a small model's work.
-        logits_BKV = self.model(input_ids=input_ids_BT, use_cache=False, logits_to_keep=positions_K).logits
-        return torch.nn.functional.cross_entropy(
-            logits_BKV.float().flatten(0, 1),
-            targets_BT[:, positions_K].flatten(),
-            ignore_index=-100,
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
-        )
-
-
-def _start_engine(deepspeed: Any, settings: WorkerSettings, seed: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-    from transformers.integrations import HfDeepSpeedConfig
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    config = settings.config
-    zero = deepspeed_config(config)
-    # While this object lives, transformers spreads the weights over the workers as it reads them.
-    spread = HfDeepSpeedConfig(zero) if config.zero_stage == 3 else None
-    base = load_base(settings.model, config.dtype)
-    if spread is not None:
-        unset_hf_deepspeed_config()
-    base.config.use_cache = False
-    if config.gradient_checkpointing:
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    torch.manual_seed(seed)
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=list(config.targets),
-        task_type="CAUSAL_LM",
-    )
-    model = TokenLoss(get_peft_model(base, lora, autocast_adapter_dtype=False), config.label_smoothing)
+def start_engine(deepspeed: Any, base: Base, config: TrainConfig, seed: int) -> Any:
+    model = TokenLoss(base.adapted(config, seed), config.label_smoothing)
     trainable = [p for p in model.parameters() if p.requires_grad]
+    zero = deepspeed_config(config, num_workers=dist.get_world_size())
     engine, *_ = deepspeed.initialize(
         model=model, model_parameters=trainable, config=zero, dist_init_required=False
     )
@@ -172,21 +191,28 @@ def _start_engine(deepspeed: Any, settings: WorkerSettings, seed: int) -> Any:
     return engine
 
 
-def _take_step(
-    engine: Any, rows: TokenRows, step: Step, index: int, num_steps: int, job: Job, config: TrainConfig
+def take_step(
+    engine: Any,
+    rows: TokenRows,
+    step: Step,
+    index: int,
+    num_steps: int,
+    job: Job,
+    config: TrainConfig,
+    means: Means,
 ) -> dict[str, Any]:
     """One optimiser step on the step's rows; all workers return the same loss."""
     rank, num_workers = dist.get_rank(), dist.get_world_size()
     started = time.monotonic()
-    # Drawn from the position alone, so that a resumed run drops what an unbroken one drops.
-    torch.manual_seed((job.seed * 1_000_003 + index) * 1_009 + rank)
     lr = lr_at(index, num_steps, config)
     for group in engine.optimizer.param_groups:
         group["lr"] = lr
     total = torch.zeros((), device=engine.device)
-    for cells in step.cells:
-        input_ids, labels = (torch.from_numpy(a).to(engine.device) for a in pad(rows, cells[rank]))
-        loss = engine(input_ids, labels)
+    for at, cells in enumerate(step.cells):
+        engine.set_gradient_accumulation_boundary(at == len(step.cells) - 1)
+        torch.manual_seed(cell_seed(job.seed, index, cells[rank]))
+        batch = collate(rows, cells[rank], packed=config.packing)
+        loss = engine(**batch_tensors(batch, engine.device, attention=means.attention))
         # DeepSpeed averages gradients over the workers; each token shall weigh the same, whoever computes it.
         engine.backward(loss * (num_workers / step.num_loss_tokens), scale_wrt_gas=False)
         engine.step()
@@ -200,34 +226,37 @@ def _take_step(
         "grad_norm": float(engine.get_global_grad_norm() or 0.0),
         "loss_tokens": step.num_loss_tokens,
         "tokens": step.num_tokens,
+        "workers": num_workers,
         "tokens_per_s": round(step.num_tokens / max(time.monotonic() - started, 1e-9), 1),
     }
 
 
-def _save_checkpoint(engine: Any, job: Job, step: int, seconds: float) -> None:
-    """Adapter and optimiser; the position gives everything else. Whole or not there: the pointer moves last."""
-    folder = Path(job.folder) / "checkpoints"
-    tag = f"step-{step:06d}"
-    engine.save_checkpoint(str(folder), tag=tag, save_latest=False, exclude_frozen_parameters=True)
-    dist.barrier()
+def _save_checkpoint(engine: Any, job: Job, config: TrainConfig, step: int, seconds: float) -> None:
+    """Adapter and optimiser; the position gives everything else."""
+    state = gather_state(engine)
     if dist.get_rank() == 0:
-        _write_json(folder / LATEST, {"tag": tag, "step": step, "key": job.key, "seconds": seconds})
-        for old in folder.glob("step-*"):
-            if old.name != tag:
-                shutil.rmtree(old)
+        write_checkpoint(
+            Path(job.folder) / CHECKPOINTS,
+            state,
+            step=step,
+            key=job.key,
+            seconds=seconds,
+            num_workers=dist.get_world_size(),
+            keep=config.keep_checkpoints,
+        )
     dist.barrier()
 
 
 def _resume(engine: Any, job: Job) -> tuple[int, float]:
     """`(next step, seconds spent before)`."""
-    folder = Path(job.folder) / "checkpoints"
-    latest = folder / LATEST
-    known = _agreed(json.loads(latest.read_text()) if latest.exists() else None)
-    if known is None or known["key"] != job.key:
+    is_first = dist.get_rank() == 0
+    found = _agreed(find_checkpoint(Path(job.folder) / CHECKPOINTS, job.key) if is_first else None)
+    if found is None:
         return 0, 0.0
-    engine.load_checkpoint(str(folder), tag=known["tag"], load_module_strict=False)
-    logger.info("%s goes on at step %d", job.name, known["step"])
-    return known["step"], known["seconds"]
+    checkpoint, about = found
+    restore_state(engine, read_state(checkpoint), about.step)
+    logger.info("%s goes on at step %d, saved by %d workers", job.name, about.step, about.num_workers)
+    return about.step, about.seconds
 
 
 def _agreed(value: Any) -> Any:
@@ -238,28 +267,39 @@ def _agreed(value: Any) -> Any:
     return box[0]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Probed:
+    ids: list[int]
+    plain: Any
+    """The base's logits before training; None where no worker has a whole base."""
+    trained: Any
+
+
 def _finish(
     job: Job,
     settings: WorkerSettings,
-    model: Any,
+    base: Base,
+    peft_config: Any,
     tensors: Any,
-    probed: tuple[list[int], Any],
+    probed: _Probed,
     summary: dict[str, Any],
 ) -> None:
     """On one worker: save, verify, and only then let the adapter be seen."""
     folder = Path(job.folder)
     partial = folder / "adapter.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    save_adapter(model, tensors, partial)
-    probe_ids, logits = probed
+    save_adapter(peft_config, tensors, partial)
+    dtype = settings.config.dtype
     try:
         verify_adapter(
             partial,
-            settings.model,
+            # In main memory where the workers' own base is spread: a large one would not fit beside its share.
+            load_base(settings.model, dtype) if base.is_spread else base.model,
             trained=tensors,
-            probe_ids=probe_ids,
-            trained_logits=logits,
-            dtype=settings.config.dtype,
+            probe_ids=probed.ids,
+            trained_logits=probed.trained,
+            plain_logits=probed.plain,
+            dtype=dtype,
         )
     except AdapterError as error:
         # Not raised here: a worker that fails is started again, and would do the same.
@@ -270,7 +310,7 @@ def _finish(
     )
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     partial.rename(folder / "adapter")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 class _MetricsFile:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from train.adapter import check_base, load_base
+from train.adapter import check_base
+from train.base import load_base
 from train.tokenize import IGNORED
 
 TOKENS_AT_ONCE = 8_192

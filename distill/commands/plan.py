@@ -12,6 +12,7 @@ from distill.commands.shared import Verbs, add_json, add_out, add_study, add_ver
 if TYPE_CHECKING:
     from distill.config import StudyConfig
     from distill.stages import StageStatus
+    from train.forecast import TrainingForecast
 
 _STYLES = {"cached": "green", "partial": "yellow", "to do": "cyan"}
 
@@ -35,6 +36,11 @@ def add_to(verbs: Verbs, common: argparse.ArgumentParser) -> None:
         type=float,
         help="with --pilot: what a GPU costs you, for a sum in dollars; the study's own prices.usd_per_gpu_hour where left out",
     )
+    parser.add_argument(
+        "--gpu",
+        metavar="NAME",
+        help="what training will run on, such as H100: say what it needs of each and for how long (A100-80GB where train.use_gpu is set)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,11 +63,49 @@ def run(args: argparse.Namespace) -> int:
             }
             for name, stages in planned.items()
         ]
-        print(json.dumps(documents[0] | {"beside": documents[1:]}, indent=1, ensure_ascii=False))
+        told = documents[0] | {"beside": documents[1:]} | _training_document(config, args)
+        print(json.dumps(told, indent=1, ensure_ascii=False))
         return EXIT_OK
     for name, stages in planned.items():
         _print(stages, name if len(planned) > 1 else "")
+    for line in _training_lines(config, args):
+        print(line)
     return EXIT_OK
+
+
+def _training_document(config: "StudyConfig", args: argparse.Namespace) -> dict[str, Any]:
+    from distill.training_forecast import training_document
+
+    try:
+        found, num_adapters = _training(config, args)
+    except ValueError as error:
+        if args.gpu is not None:
+            raise
+        return {"training": {"error": str(error)}}
+    return {"training": training_document(found, num_adapters)} if found else {}
+
+
+def _training_lines(config: "StudyConfig", args: argparse.Namespace) -> list[str]:
+    from distill.training_forecast import training_lines
+
+    try:
+        found, num_adapters = _training(config, args)
+    except ValueError as error:
+        if args.gpu is not None:
+            raise
+        return [f"training: nothing is foretold: {error}"]
+    return training_lines(found, num_adapters) if found else []
+
+
+def _training(config: "StudyConfig", args: argparse.Namespace) -> "tuple[TrainingForecast | None, int]":
+    if args.gpu is None and not config.train.use_gpu:
+        return None, 0
+    from distill.stages import StageStore
+    from distill.study import plan_stages
+    from distill.training_forecast import forecast_students
+
+    plan = plan_stages(config)
+    return forecast_students(config, plan, StageStore(args.out / "store"), args.gpu), len(plan.fits)
 
 
 def _print(stages: "list[StageStatus]", title: str) -> None:

@@ -122,7 +122,7 @@ def test_rows_that_cannot_be_trained_on_are_left_out_with_a_reason(row_of, token
     assert row_of(teacher[0], filters=RowFilter(max_steps=1))["left_out"] == "more than 1 steps"
 
 
-def test_a_row_too_long_is_an_error_unless_it_may_be_skipped(
+def test_a_row_too_long_is_an_error_unless_it_may_be_dropped(
     row_of, teacher, tokenizer, tmp_path, monkeypatch
 ):
     rows = [row_of(teacher[0], max_length=20), row_of(teacher[1])]
@@ -139,7 +139,7 @@ def test_a_row_too_long_is_an_error_unless_it_may_be_skipped(
     }
     with pytest.raises(DatasetError, match=r"more than 20 tokens; raise train\.max_length"):
         build_dataset([tmp_path / "t.parquet"], out_dir=tmp_path / "a", **args)
-    summary = build_dataset([tmp_path / "t.parquet"], out_dir=tmp_path / "b", too_long="skip", **args)
+    summary = build_dataset([tmp_path / "t.parquet"], out_dir=tmp_path / "b", too_long="drop", **args)
     assert summary.num_rows == 1 and dict(summary.left_out) == {"more than 20 tokens": 1}
 
 

@@ -1,8 +1,10 @@
 """Training workers without Ray: plain processes joined by gloo, for tests of the loop itself."""
 
 import os
+import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -30,6 +32,19 @@ def run_group(settings: list, *, num_workers: int) -> None:
     for worker in workers:
         worker.join(900)
     assert [w.exitcode for w in workers] == [0] * num_workers
+
+
+def kill_past_a_checkpoint(settings, *, num_workers: int) -> None:
+    """Start the group and kill -9 all of it once a checkpoint is there."""
+    folder = Path(settings.jobs[0].folder)
+    workers = start_group([settings], num_workers=num_workers)
+    deadline = time.monotonic() + 600
+    while not list(folder.glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join()
+    assert list(folder.glob("checkpoints/step-*")) and not (folder / "adapter").exists()
 
 
 def run_worker(settings: list, rank: int, num_workers: int, port: int) -> None:

@@ -15,16 +15,18 @@ def trained(tiny_model, tiny_adapter):
     from peft import PeftModel
     from safetensors.torch import load_file
 
-    from train.adapter import load_base, probe
+    from train.base import load_base, probe
 
     model = PeftModel.from_pretrained(load_base(str(tiny_model), "float32"), str(tiny_adapter)).eval()
     return load_file(tiny_adapter / WEIGHTS), probe(model, PROBE)
 
 
 def verify(folder, tiny_model, trained, tensors=None):
+    from train.base import load_base
+
     verify_adapter(
         folder,
-        str(tiny_model),
+        load_base(str(tiny_model), "float32"),
         trained=tensors or trained[0],
         probe_ids=PROBE,
         trained_logits=trained[1],

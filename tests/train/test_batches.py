@@ -4,40 +4,60 @@ import numpy as np
 import pytest
 from training_rows import make_row, write_rows
 
-from train.batches import accumulation, lr_at, pad, plan_steps, read_rows
+from train.batches import cell_seed, collate, lr_at, plan_steps
 from train.config import PRESETS, TrainConfig, preset
 from train.errors import MaskError, RowTooLongError, TrainError
+from train.rows import read_rows
 
 
 def test_each_epoch_visits_every_row_once_and_no_two_epochs_alike(rows, config):
     read = read_rows(rows, config)
 
-    steps = plan_steps(read, config, seed=1)
+    steps = plan_steps(read, config, seed=1, num_workers=1)
 
     epochs = [[row for s in steps if s.epoch == e for row in chain(*chain(*s.cells))] for e in range(2)]
     assert [sorted(rows_) for rows_ in epochs] == [list(range(11))] * 2
     assert epochs[0] != epochs[1]
     assert sum(s.num_tokens for s in steps) == 2 * read.lengths.sum()
-    assert plan_steps(read, config, seed=1) == steps != plan_steps(read, config, seed=2)
+    assert plan_steps(read, config, seed=1, num_workers=1) == steps
+    assert plan_steps(read, config, seed=2, num_workers=1) != steps
 
 
+@pytest.mark.parametrize("packing", [False, True])
 @pytest.mark.parametrize(
     ("num_workers", "micro_batch_rows"), [(1, 1), (1, 4), (2, 1), (2, 2), (3, 1), (8, 8)]
 )
-def test_the_rows_of_a_step_do_not_depend_on_who_computes_them(rows, config, num_workers, micro_batch_rows):
+def test_the_rows_of_a_step_do_not_depend_on_who_computes_them(
+    rows, config, num_workers, micro_batch_rows, packing
+):
     read = read_rows(rows, config)
-    other = config.model_copy(update={"num_workers": num_workers, "micro_batch_rows": micro_batch_rows})
+    other = config.model_copy(update={"micro_batch_rows": micro_batch_rows, "packing": packing})
 
-    def contents(settings):
-        return [
-            (sorted(chain(*chain(*s.cells))), s.num_loss_tokens) for s in plan_steps(read, settings, seed=0)
-        ]
+    def contents(steps):
+        return [(sorted(chain(*chain(*s.cells))), s.num_loss_tokens) for s in steps]
 
-    assert contents(other) == contents(config)
-    for step in plan_steps(read, other, seed=0):
-        assert len(step.cells) == accumulation(other)
+    steps = plan_steps(read, other, seed=0, num_workers=num_workers)
+    assert contents(steps) == contents(plan_steps(read, config, seed=0, num_workers=1))
+    for step in steps:
         assert all(len(slot) == num_workers for slot in step.cells)
-        assert all(len(cell) <= micro_batch_rows for slot in step.cells for cell in slot)
+        cells = list(chain(*step.cells))
+        if packing:
+            assert all(sum(read.lengths[list(cell)]) <= 64 for cell in cells)
+        else:
+            assert all(len(cell) <= micro_batch_rows for cell in cells)
+
+
+def test_what_dropout_draws_does_not_depend_on_the_number_of_workers(rows, config):
+    read = read_rows(rows, config)
+    one_row = config.model_copy(update={"micro_batch_rows": 1})
+
+    def draws(num_workers):
+        steps = plan_steps(read, one_row, seed=0, num_workers=num_workers)
+        cells = [(i, cell) for i, step in enumerate(steps) for slot in step.cells for cell in slot if cell]
+        return {(i, *cell): cell_seed(0, i, cell) for i, cell in cells}
+
+    assert draws(1) == draws(2) == draws(3)
+    assert len(set(draws(1).values())) == len(draws(1))
 
 
 def test_rows_of_like_length_stand_together(tmp_path, config):
@@ -48,8 +68,8 @@ def test_rows_of_like_length_stand_together(tmp_path, config):
     read = read_rows(path, config)
 
     padded = sum(
-        pad(read, cell)[0].size
-        for s in plan_steps(read, config, seed=0)
+        collate(read, cell, packed=False).input_ids.size
+        for s in plan_steps(read, config, seed=0, num_workers=1)
         for slot in s.cells
         for cell in slot
         if cell
@@ -61,12 +81,13 @@ def test_rows_of_like_length_stand_together(tmp_path, config):
 def test_padding_stands_on_the_right_and_carries_no_loss(rows, config):
     read = read_rows(rows, config)
 
-    input_ids, labels = pad(read, (0, 3))
+    batch = collate(read, (0, 3), packed=False)
 
-    assert input_ids.shape == labels.shape == (2, 24)
-    assert input_ids[0, :12].tolist() == read.tokens(0)[0].tolist()
-    assert set(labels[0, 12:]) == {-100}
-    assert pad(read, ())[1].tolist() == [[-100, -100]]
+    assert batch.input_ids.shape == batch.labels.shape == (2, 24)
+    assert batch.input_ids[0, :12].tolist() == read.tokens(0)[0].tolist()
+    assert set(batch.labels[0, 12:]) == {-100}
+    assert batch.position_ids is None
+    assert collate(read, (), packed=True).labels.tolist() == [[-100, -100]]
 
 
 def test_order_and_hash_do_not_depend_on_how_rows_were_written(tmp_path, config):
@@ -97,15 +118,31 @@ def test_no_rows_is_a_clear_error(tmp_path, config):
         read_rows(tmp_path / "text.parquet", config)
 
 
-def test_rows_that_are_too_long_are_refused_or_skipped_but_never_cut(tmp_path, config):
+def test_rows_that_are_too_long_are_refused_or_dropped_but_never_cut(tmp_path, config):
     path = write_rows(tmp_path / "rows.parquet", [make_row(0, 64), make_row(1, 65), make_row(2, 99)])
+    drop = config.model_copy(update={"too_long": "drop"})
 
-    with pytest.raises(RowTooLongError, match=r"2 of 3 rows .* \(the longest: 99, trajectory 00002\)"):
+    with pytest.raises(
+        RowTooLongError, match=r"2 of 3 rows .* 64 tokens \(the longest: 99, trajectory 00002\)"
+    ):
         read_rows(path, config)
-    read = read_rows(path, config.model_copy(update={"too_long": "skip"}))
-    assert (read.num_rows, read.num_skipped, read.lengths.tolist()) == (1, 2, [64])
+    read = read_rows(path, drop)
+    assert (read.num_rows, read.num_dropped, read.lengths.tolist()) == (1, 2, [64])
     with pytest.raises(TrainError, match="all 3 rows"):
-        read_rows(path, config.model_copy(update={"too_long": "skip", "max_length": 10}))
+        read_rows(path, drop.model_copy(update={"max_length": 10}))
+
+
+def test_without_a_length_of_its_own_a_run_takes_what_the_data_has_up_to_the_models_context(tmp_path, config):
+    path = write_rows(tmp_path / "rows.parquet", [make_row(0, 64), make_row(1, 300)])
+    by_data = config.model_copy(update={"max_length": "data"})
+
+    assert TrainConfig().max_length == "data"
+    assert read_rows(path, by_data).lengths.tolist() == [64, 300]
+    assert read_rows(path, by_data, context=300).lengths.tolist() == [64, 300]
+    with pytest.raises(RowTooLongError, match=r"1 of 2 rows .* 299 tokens .* the model's context"):
+        read_rows(path, by_data, context=299)
+    with pytest.raises(RowTooLongError, match="64 tokens"):
+        read_rows(path, config, context=300)
 
 
 @pytest.mark.parametrize("plant", ["zeros", "ones", "foreign", "count"])

@@ -1,34 +1,15 @@
-"""The worker's loop itself, in this process as a group of one and in spawned groups of two, without Ray."""
+"""The worker's loop itself, in this process as a group of one, without Ray."""
 
 import json
 import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
-from group import run_group, start_group
+from group import kill_past_a_checkpoint
+from runs import assert_alike, curve, make_job, settings_for, workers_seen
 
 from train.adapter import WEIGHTS
-from train.loop import FAILURE, Job, WorkerSettings
-
-
-def make_job(folder: Path, rows: Path, *, seed: int = 3) -> Job:
-    return Job(
-        name="a", rows=str(rows), folder=str(folder), seed=seed, key=f"key-{seed}", identity={"base": "tiny"}
-    )
-
-
-def settings_for(config, model: Path, folder: Path, rows: Path, **changes) -> WorkerSettings:
-    changed = config.model_copy(update=changes)
-    return WorkerSettings(config=changed, model=str(model), jobs=(make_job(folder, rows),))
-
-
-def curve(folder: Path) -> list[tuple[float, float]]:
-    return [
-        (r["loss"], r["grad_norm"])
-        for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    ]
+from train.loop import FAILURE, WorkerSettings
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +66,12 @@ def test_the_loss_does_not_depend_on_accumulation(
 def test_the_first_loss_is_the_mean_over_all_tokens_under_loss(unbroken, config, tiny_model, rows):
     import torch
 
-    from train.adapter import load_base
-    from train.batches import plan_steps, read_rows
+    from train.base import load_base
+    from train.batches import plan_steps
+    from train.rows import read_rows
 
     read = read_rows(rows, config)
-    step = plan_steps(read, config, seed=3)[0]
+    step = plan_steps(read, config, seed=3, num_workers=1)[0]
     model = load_base(str(tiny_model), "float32")
     losses = []
     for row in [row for slot in step.cells for cell in slot for row in cell]:
@@ -117,13 +99,63 @@ def test_a_run_that_stops_goes_on_as_if_unbroken(alone, unbroken, config, tiny_m
     # What a kill leaves behind: steps past the checkpoint, and a checkpoint that was not finished.
     with (tmp_path / "metrics.jsonl").open("a") as lost:
         lost.write('{"step": 99, "epoch": 9, "loss": 0.0, "loss_tokens": 1, "grad_norm": 0.0}\n')
-    (tmp_path / "checkpoints" / "step-000005").mkdir()
+    (tmp_path / "checkpoints" / ".partial-000005").mkdir()
     assert not (tmp_path / "adapter").exists()
 
     alone(settings)
 
     assert curve(tmp_path) == curve(unbroken)
     assert (tmp_path / "adapter" / WEIGHTS).read_bytes() == (unbroken / "adapter" / WEIGHTS).read_bytes()
+
+
+def test_packed_rows_are_learnt_from_as_padded_ones(alone, unbroken, config, tiny_model, rows, tmp_path):
+    alone(settings_for(config, tiny_model, tmp_path, rows, packing=True, gradient_checkpointing=True))
+
+    for (loss, norm), (other_loss, other_norm) in zip(curve(tmp_path), curve(unbroken), strict=True):
+        assert loss == pytest.approx(other_loss, rel=1e-4)
+        assert norm == pytest.approx(other_norm, rel=1e-3)
+
+
+def test_adapters_of_one_job_are_those_of_separate_jobs(alone, unbroken, config, tiny_model, rows, tmp_path):
+    first = make_job(tmp_path / "first", rows, seed=5)
+    second = make_job(tmp_path / "second", rows)  # seed 3, as `unbroken`
+    alone(WorkerSettings(config=config, model=str(tiny_model), jobs=(first, second)))
+
+    assert curve(tmp_path / "second") == curve(unbroken) != curve(tmp_path / "first")
+    one, other = (folder / "adapter" / WEIGHTS for folder in (tmp_path / "second", unbroken))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_base_that_training_moved_is_caught(alone, config, tiny_model, rows, tmp_path, monkeypatch):
+    import train.loop
+
+    whole = train.loop.gather_adapter
+
+    def moved(model):
+        model.get_base_model().get_decoder().norm.weight.data += 0.01
+        return whole(model)
+
+    monkeypatch.setattr(train.loop, "gather_adapter", moved)
+    alone(settings_for(config, tiny_model, tmp_path, rows, epochs=1))
+
+    assert not (tmp_path / "adapter").exists()
+    assert "weights that moved" in json.loads((tmp_path / FAILURE).read_text())["message"]
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_run_goes_on_under_another_zero_stage(alone, unbroken, config, tiny_model, rows, tmp_path, stage):
+    def stop(metrics):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        alone(settings_for(config, tiny_model, tmp_path, rows, zero_stage=stage), stop)
+
+    alone(settings_for(config, tiny_model, tmp_path, rows, zero_stage=stage % 3 + 1))
+
+    assert len(curve(tmp_path)) == 6
+    for (loss, norm), (other_loss, other_norm) in zip(curve(tmp_path), curve(unbroken), strict=True):
+        assert loss == pytest.approx(other_loss, rel=1e-4)
+        assert norm == pytest.approx(other_norm, rel=1e-3)
 
 
 def test_dropout_is_drawn_from_the_position(alone, config, tiny_model, rows, tmp_path):
@@ -143,48 +175,17 @@ def test_an_adapter_that_fails_its_check_is_not_shown(alone, config, tiny_model,
     assert "every lora_B is zero" in json.loads((tmp_path / FAILURE).read_text())["message"]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_two_workers_and_every_zero_stage_learn_the_same(unbroken, config, tiny_model, rows, tmp_path):
-    groups = [
-        settings_for(config, tiny_model, tmp_path / f"zero{stage}", rows, num_workers=2, zero_stage=stage)
-        for stage in (3, 2, 1)  # 3 first: it alone needs the group before it reads the model
-    ]
-    groups.append(
-        settings_for(config, tiny_model, tmp_path / "zero2-micro1", rows, num_workers=2, micro_batch_rows=1)
-    )
+@pytest.mark.timeout(600)
+def test_two_workers_killed_outright_are_followed_by_one(alone, config, tiny_model, rows, tmp_path):
+    changes = {"epochs": 8, "micro_batch_rows": 1, "dropout": 0.1, "packing": False}
+    one = settings_for(config, tiny_model, tmp_path / "one", rows, **changes)
+    two = settings_for(config, tiny_model, tmp_path / "two", rows, **changes, num_workers=2)
+    then_one = settings_for(config, tiny_model, tmp_path / "two", rows, **changes, num_workers=1)
 
-    run_group(groups, num_workers=2)
+    kill_past_a_checkpoint(two, num_workers=2)
+    alone(then_one)
+    alone(one)
 
-    for settings in groups:
-        folder = Path(settings.jobs[0].folder)
-        for (loss, norm), (other_loss, other_norm) in zip(curve(folder), curve(unbroken), strict=True):
-            assert loss == pytest.approx(other_loss, rel=1e-3), folder
-            assert norm == pytest.approx(other_norm, rel=1e-2), folder
-        assert (folder / "adapter" / WEIGHTS).stat().st_size == (
-            unbroken / "adapter" / WEIGHTS
-        ).stat().st_size
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("zero_stage", [2, 3])
-def test_two_workers_killed_outright_go_on_as_if_unbroken(config, tiny_model, rows, tmp_path, zero_stage):
-    changes = {"num_workers": 2, "zero_stage": zero_stage, "epochs": 12}
-    broken = settings_for(config, tiny_model, tmp_path / "broken", rows, **changes)
-    whole = settings_for(config, tiny_model, tmp_path / "whole", rows, **changes)
-    workers = start_group([broken], num_workers=2)
-    latest = tmp_path / "broken" / "checkpoints" / "latest.json"
-    deadline = time.monotonic() + 600
-    while not latest.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    for worker in workers:
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.join()
-    assert latest.exists() and not (tmp_path / "broken" / "adapter").exists()
-
-    run_group([broken, whole], num_workers=2)
-
-    assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
-    one, other = (tmp_path / n / "adapter" / WEIGHTS for n in ("broken", "whole"))
-    assert one.read_bytes() == other.read_bytes()
+    seen = workers_seen(tmp_path / "two")
+    assert seen == sorted(seen, reverse=True) and set(seen) == {1, 2}
+    assert_alike(tmp_path / "two", tmp_path / "one")
