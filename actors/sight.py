@@ -66,7 +66,7 @@ class RolloutSight:
         try:
             yield
         except BaseException as error:
-            state, reason = "stopped", str(error) or type(error).__name__
+            state, reason = "stopped", _reason(error)
             raise
         finally:
             over.set()
@@ -150,6 +150,12 @@ class RolloutSight:
 
 
 _MORE = ("successes", "errors", "retries", "in_flight", "turns")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return "it was interrupted"
+    return str(error) or type(error).__name__
 
 
 def _draft(name: str) -> str:

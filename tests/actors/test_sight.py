@@ -141,6 +141,20 @@ async def test_a_slow_write_does_not_come_back_behind_the_end(tmp_path):
     assert sight.writes > 1 and not list(tmp_path.iterdir())
 
 
+async def test_an_interrupted_rollout_says_so(tmp_path):
+    async def play():
+        async with RolloutSight(tmp_path, "mine", asked=1, owed=1).shown():
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(play())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    document = json.loads((tmp_path / PROGRESS).read_text())
+    assert (document["state"], document["reason"]) == ("stopped", "it was interrupted")
+
+
 async def test_what_breaks_the_showing_does_not_break_the_rollout(tmp_path, caplog, monkeypatch):
     sight = RolloutSight(tmp_path, "mine", asked=1, owed=1, beat_s=0.01)
     monkeypatch.setattr("actors.sight.asyncio.to_thread", lambda *_: 1 / 0)
