@@ -103,7 +103,7 @@ def test_a_request_that_cannot_be_met_fails_before_any_worker_starts(config, tin
 
     with pytest.raises(TrainError, match="no successes to train on"):
         fit(config, model=str(tiny_model), rows=empty, out_dir=tmp_path, name="a")
-    with pytest.raises(RowTooLongError, match="max_length=64"):
+    with pytest.raises(RowTooLongError, match="have more than 64 tokens"):
         fit(config, model=str(tiny_model), rows=long, out_dir=tmp_path, name="a")
     with pytest.raises(TrainError, match="the folder does not exist"):
         fit(config, model=str(tmp_path / "nowhere"), rows=rows, out_dir=tmp_path, name="a")
