@@ -176,13 +176,7 @@ def _train(settings: WorkerSettings, out_dir: Path) -> None:
         _in_worker,
         train_loop_config={"settings": settings},
         torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
-        scaling_config=ScalingConfig(
-            num_workers=(
-                config.num_workers if config.min_workers is None else (config.min_workers, config.num_workers)
-            ),
-            use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": 1} if config.use_gpu else {}),
-        ),
+        scaling_config=_scaling(config),
         run_config=RunConfig(
             name=run,
             storage_path=str(storage),
@@ -199,6 +193,15 @@ def _train(settings: WorkerSettings, out_dir: Path) -> None:
     finally:
         shutil.rmtree(storage, ignore_errors=True)
     logger.info("trained %d adapters in %.0f s", len(settings.jobs), time.monotonic() - started)
+
+
+def _scaling(config: TrainConfig) -> ScalingConfig:
+    workers = config.num_workers
+    return ScalingConfig(
+        num_workers=workers if config.min_workers is None else (config.min_workers, workers),
+        use_gpu=config.use_gpu,
+        resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": 1} if config.use_gpu else {}),
+    )
 
 
 def _in_worker(loop_config: dict[str, Any]) -> None:

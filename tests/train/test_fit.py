@@ -6,7 +6,7 @@ import pytest
 from training_rows import make_row, write_rows
 
 from train.errors import AdapterError, RowTooLongError, TrainError
-from train.fit import FitJob, fit, fit_many
+from train.fit import FitJob, _scaling, fit, fit_many
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +103,17 @@ def test_a_request_that_cannot_be_met_fails_before_any_worker_starts(config, tin
 
     with pytest.raises(TrainError, match="no successes to train on"):
         fit(config, model=str(tiny_model), rows=empty, out_dir=tmp_path, name="a")
-    with pytest.raises(RowTooLongError, match="max_length=64"):
+    with pytest.raises(RowTooLongError, match="have more than 64 tokens"):
         fit(config, model=str(tiny_model), rows=long, out_dir=tmp_path, name="a")
     with pytest.raises(TrainError, match="the folder does not exist"):
         fit(config, model=str(tmp_path / "nowhere"), rows=rows, out_dir=tmp_path, name="a")
     with pytest.raises(ValueError, match="cannot share a name: a"):
         fit_many(config, model=str(tiny_model), jobs=[FitJob(name="a", rows=rows)] * 2, out_dir=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.parquet", "long.parquet"]
+
+
+def test_with_a_least_number_of_workers_the_group_is_elastic(config):
+    elastic = _scaling(config.model_copy(update={"num_workers": 4, "min_workers": 2}))
+
+    assert elastic.elasticity_enabled and (elastic.min_workers, elastic.max_workers) == (2, 4)
+    assert not _scaling(config).elasticity_enabled
