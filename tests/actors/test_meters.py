@@ -107,7 +107,7 @@ async def test_an_engine_is_idle_between_calls_and_not_during_them(monkeypatch):
     ):
         now[0] += seconds
         if act is not None:
-            await (act(None) if act == engine._enter else act())
+            await (act(None, None) if act == engine._enter else act())
         readings.append(engine._seconds_idle())
     assert readings == [3, 3, 3, 3, 8]
 
