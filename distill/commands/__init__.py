@@ -23,6 +23,7 @@ VERBS = (
     "config",
     "data",
     "panel",
+    "cluster",
     "play",
     "doctor",
 )
