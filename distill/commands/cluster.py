@@ -9,8 +9,8 @@ from distill.commands import EXIT_OK
 from distill.commands.shared import Verbs, add_subverbs, add_verb, load_beside, load_study_at
 
 if TYPE_CHECKING:
-    from distill.launch.render import ClusterStudy
     from distill.launch.spec import ClusterSpec
+    from distill.launch.study_on_cluster import ClusterStudy
 
 _LAUNCHERS = ("ray", "kuberay", "slurm", "skypilot")
 
@@ -55,7 +55,8 @@ def run_render(args: argparse.Namespace) -> int:
 
 
 def _study(name: str, spec: "ClusterSpec") -> "ClusterStudy":
-    from distill.launch.render import cluster_study
+    from distill.launch.study_on_cluster import cluster_study
 
     config = load_study_at(name)
-    return cluster_study(config, load_beside(config, name), spec)
+    has_gpus = any(kind.gpus for kind in spec.node.values())
+    return cluster_study(config, load_beside(config, name), has_gpus=has_gpus)

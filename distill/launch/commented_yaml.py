@@ -36,14 +36,12 @@ def plain(value: Any) -> Any:
 
 
 def comment(text: str, indent: int = 0) -> list[str]:
-    """`text` as comment lines; its own line breaks stay."""
+    """`text` as comment lines; its own line breaks stay, and indented lines, which are code, are not wrapped."""
     pad = " " * indent
-    lines = [
-        line
-        for paragraph in text.strip("\n").split("\n")
-        for line in textwrap.wrap(paragraph, _WIDTH - indent - 2, drop_whitespace=not paragraph[:1].isspace())
-        or [""]
-    ]
+    lines: list[str] = []
+    for paragraph in text.strip("\n").split("\n"):
+        is_code = paragraph[:1].isspace() or not paragraph
+        lines += [paragraph] if is_code else textwrap.wrap(paragraph, _WIDTH - indent - 2)
     return [f"{pad}# {line}".rstrip() for line in lines]
 
 

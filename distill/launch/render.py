@@ -1,63 +1,46 @@
-"""A cluster's description in the words of one of four launchers, with the study that it is to run if there is one."""
+"""A cluster's description in the words of one of four launchers, with the study that it is to run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from distill.config import StudyConfig
-from distill.launch.demands import check_fit, environment_of, for_nodes_with_gpus
+from distill.launch.demands import check_fit
+from distill.launch.kuberay import render_kuberay
 from distill.launch.ray_launcher import render_ray
+from distill.launch.skypilot import render_skypilot, skypilot_nodes
+from distill.launch.slurm import render_slurm
 from distill.launch.spec import ClusterSpec
+from distill.launch.study_on_cluster import ClusterStudy, with_environment
+
+_WITH_STUDY: dict[str, Callable[[ClusterSpec, ClusterStudy], str]] = {
+    "kuberay": render_kuberay,
+    "slurm": render_slurm,
+    "skypilot": render_skypilot,
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterStudy:
-    """A study as a cluster runs it, and those beside it, which are read from the same folder."""
-
-    config: StudyConfig
-    beside: tuple[StudyConfig, ...] = ()
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.config.name}.toml"
-
-
-TARGETS = ("ray", "kuberay", "slurm", "skypilot")
-
-
-def render(target: str, spec: ClusterSpec, study: ClusterStudy | None = None) -> str:
+def render(launcher: str, spec: ClusterSpec, study: ClusterStudy | None = None) -> str:
     """Raises `ValueError` where the launcher misses a setting, or the study asks for more than the cluster has."""
     if study is not None:
         spec = with_environment(spec, study)
-        for config in (study.config, *study.beside):
-            check_fit(config, spec)
-    return _RENDERERS[target](spec, study)
+        for config in study.all:
+            check_fit(config, _as_given_by(launcher, spec))
+    if launcher == "ray":
+        return render_ray(spec)
+    if study is None:
+        raise ValueError(f"what is rendered for {launcher} runs one study; name it with --study")
+    return _WITH_STUDY[launcher](spec, study)
 
 
-def cluster_study(config: StudyConfig, beside: Sequence[StudyConfig], spec: ClusterSpec) -> ClusterStudy:
-    """The studies with what only the cluster knows: that their engines have GPUs, and that files beside lie in one folder."""
-    has_gpus = any(kind.gpus for kind in spec.node.values())
-    fitted = [for_nodes_with_gpus(one) if has_gpus else one for one in (config, *beside)]
-    names = tuple(f"{one.name}.toml" for one in beside)
-    return ClusterStudy(config=fitted[0].model_copy(update={"beside": names}), beside=tuple(fitted[1:]))
-
-
-def with_environment(spec: ClusterSpec, study: ClusterStudy) -> ClusterSpec:
-    wanted = [name for config in (study.config, *study.beside) for name in environment_of(config)]
-    return spec.model_copy(update={"environment": tuple(dict.fromkeys((*spec.environment, *wanted)))})
-
-
-def offbook_run(study: ClusterStudy | None, folder: str, out: str) -> str:
-    """The command that runs the study from `folder`; without one, the reader is to name it."""
-    file = f"{folder}/{study.file_name}" if study else f"{folder}/STUDY.toml"
-    return f"offbook run {file} --address auto --out {out}"
-
-
-def _ray(spec: ClusterSpec, _: ClusterStudy | None) -> str:
-    return render_ray(spec)
-
-
-_RENDERERS: dict[str, Callable[[ClusterSpec, ClusterStudy | None], str]] = {"ray": _ray}
+def _as_given_by(launcher: str, spec: ClusterSpec) -> ClusterSpec:
+    """The cluster with the nodes that this launcher starts."""
+    if launcher == "skypilot":
+        names = set(skypilot_nodes(spec))
+    elif launcher == "slurm" and spec.slurm is not None:
+        names = set(spec.slurm.nodes)
+    else:
+        return spec
+    node = {name: kind for name, kind in spec.node.items() if name in names or kind.is_head}
+    return spec.model_copy(update={"node": node})
 
 
 def write_out(text: str, path: Path | None) -> None:

@@ -108,7 +108,8 @@ class SlurmConfig(_Frozen):
     nodes: tuple[Name, ...] = Field(min_length=1)
     """Node types to ask for, `max` of each; one makes a plain job, several a heterogeneous one. Without the head's, the first node of the first
     is the head as well."""
-    partition: str | None = None
+    partition: dict[Name, str] = {}
+    """By node type; what is left out goes where the site sends it."""
     account: str | None = None
     time: Annotated[str, Field(pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")] = "1-00:00:00"
     """[DAYS-]HOURS:MINUTES:SECONDS of one stretch; the job puts itself back into the queue shortly before."""
@@ -156,10 +157,13 @@ class ClusterSpec(_Frozen):
 
     @model_validator(mode="after")
     def slurm_names_nodes(self) -> "ClusterSpec":
-        if self.slurm and (unknown := [name for name in self.slurm.nodes if name not in self.node]):
-            raise ValueError(
-                f"slurm.nodes names {unknown[0]!r}, which is no [node.NAME] table; there are {', '.join(self.node)}"
-            )
+        if self.slurm is None:
+            return self
+        for key, names in (("nodes", self.slurm.nodes), ("partition", tuple(self.slurm.partition))):
+            if unknown := [name for name in names if name not in self.node]:
+                raise ValueError(
+                    f"slurm.{key} names {unknown[0]!r}, which is no [node.NAME] table; there are {', '.join(self.node)}"
+                )
         return self
 
     @model_validator(mode="after")
