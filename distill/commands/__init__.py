@@ -24,6 +24,7 @@ VERBS = (
     "config",
     "data",
     "panel",
+    "cluster",
     "play",
     "doctor",
 )
