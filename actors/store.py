@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from actors.final_file import sorted_rows, whole_lines, write_final
+from actors.final_file import sorted_lines, whole_lines, write_final
 from actors.parts import PartWriter, fetch, merge, part_lines, part_names
 from actors.place import Folder, Place, is_address, place_of
 from actors.totals import Totals, read_totals
@@ -79,7 +79,7 @@ def finalise(folder: Folder | Place) -> Totals:
 
 def read_finished(folder: Path) -> list[Trajectory]:
     """What is on disk, the last record of each id, sorted; errors included. All of it in memory: for tests and small rollouts."""
-    return [from_row(row) for row, _ in sorted_rows(folder / EPISODES)]
+    return [from_row(json.loads(line)) for line in sorted_lines(folder / EPISODES)]
 
 
 def _found(folder: Folder | Place) -> Path | Place:

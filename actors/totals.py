@@ -34,7 +34,7 @@ def read_totals(trajectories: Any) -> Totals:
     """Of a `trajectories.parquet`: its path, or the open file."""
     totals = Totals()
     with pq.ParquetFile(trajectories) as file:
-        for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS):
+        for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS, use_threads=False):
             _add(totals, batch)
     return totals
 

@@ -1,8 +1,9 @@
 """Attribution of a finished study: which flips are looked at, and the stage that plays them again."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from distill.arms import HintedArm
 from distill.atomic import write_atomically
 from distill.attribution import Attribution, Flip, attribute, find_flips, subsets
 from distill.config import StudyConfig
+from distill.episode_files import read_trajectories
 from distill.stages import Stage, StageError, StageStore
 from distill.study import StudyPlan
 
@@ -50,16 +52,13 @@ def attribution_stage(config: StudyConfig, plan: StudyPlan, arm: str, num_flips:
 
 def flips_of(stage: Stage, store: StageStore) -> list[Flip]:
     """The flips that the stage looks at: all, or as many as asked for, chosen by hash."""
-    from distill.runners import read_trajectories
-
     arm, wanted = stage.config["arm"], stage.config["flips"]
     base, hinted = (
-        [
-            trajectory
+        itertools.chain.from_iterable(
+            read_trajectories(store.folder(source))
             for role, source in stage.inputs.items()
             if role.rpartition("-s")[0] == name
-            for trajectory in read_trajectories(store.folder(source))
-        ]
+        )
         for name in ("base", arm)
     )
     found = find_flips(base, hinted)
@@ -84,11 +83,13 @@ def specs_of(flips: Sequence[Flip]) -> list[EpisodeSpec]:
     ]
 
 
-def conclude(flips: Sequence[Flip], played: Sequence[Trajectory], folder: Path) -> Attribution:
+def conclude(flips: Sequence[Flip], played: Iterable[Trajectory], folder: Path) -> Attribution:
     """Credit from the episodes, written to `attribution.json`. Flips with an episode that the machinery lost are left out."""
-    broken = {(t.task.key, t.seed) for t in played if t.error is not None}
+    broken: set[tuple[str, int]] = set()
     won: dict[tuple[str, int], dict[frozenset[str], bool]] = {}
     for t in played:
+        if t.error is not None:
+            broken.add((t.task.key, t.seed))
         won.setdefault((t.task.key, t.seed), {})[frozenset(hint.id for hint in t.hints)] = t.success
     found = attribute([flip for flip in flips if (flip.task.key, flip.seed) not in broken], won)
     document: dict[str, Any] = asdict(found) | {"num_broken": len(broken)}

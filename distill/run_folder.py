@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from actors.store import TRAJECTORIES
 from actors.trajectory import Trajectory, from_row
 from distill.config import StudyConfig
+from distill.episode_files import read_trajectories
 from distill.stages import MANIFEST
 from envs.config import EnvConfig
 from envs.panel import Panel
@@ -22,8 +23,6 @@ DATA = "data"
 """In the folder of the stage `tasks`: what the study made to play on."""
 
 _ROLLOUT = re.compile(r"eval-(?P<evaluated>.+)-s(?P<seed>\d+)|train-(?P<trained>.+)")
-_BATCH = 64
-"""Episodes in memory at a time."""
 
 
 class RunError(ValueError):
@@ -44,9 +43,7 @@ class Rollout:
 
     def trajectories(self) -> Iterator[Trajectory]:
         """In the file's order, a batch in memory at a time."""
-        with pq.ParquetFile(self.folder / TRAJECTORIES) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                yield from map(from_row, batch.to_pylist())
+        return read_trajectories(self.folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from actors.agents import make_agent
 from actors.config import ModelConfig, RolloutConfig
 from actors.episode import EpisodeSpec
@@ -15,9 +13,9 @@ from actors.fleet_model import FleetModel
 from actors.hint_timing import HintTiming
 from actors.rollout import Asked, Fleet, RolloutSettings, RolloutSummary, rollout, rollout_all
 from actors.store import TRAJECTORIES
-from actors.trajectory import EndReason, Trajectory, from_row
 from distill.attribution_run import conclude, flips_of, specs_of
 from distill.config import StudyConfig
+from distill.episode_files import failed_tasks, read_failures, read_trajectories
 from distill.examples.of_study import check_examples
 from distill.fingerprint import model_fingerprint
 from distill.hints.bank import Bank
@@ -124,9 +122,7 @@ class StudyRunners:
         tasks = list(Panel.load(tasks_folder / f"{stage.config['part']}.panel.json").tasks)
         check_examples(self.config, Panel.load(tasks_folder / "test.panel.json"))
         if "failures_of" in stage.inputs:
-            failed = {
-                t.task.key for t in failures(read_trajectories(store.folder(stage.inputs["failures_of"])))
-            }
+            failed = set(failed_tasks(store.folder(stage.inputs["failures_of"])).values())
             tasks = [task for task in tasks if task.key in failed]
         retrieved = retrieve(
             stage,
@@ -176,8 +172,8 @@ class StudyRunners:
         from distill.hints.bank import build_bank
         from distill.hints.writer import CALLS, write_hints
 
-        base = read_trajectories(store.folder(stage.inputs["base"]))
-        failed = failures(base)
+        base = store.folder(stage.inputs["base"])
+        failed = failed_tasks(base)
         panel = Panel.load(store.folder(stage.inputs["tasks"]) / "test.panel.json")
         # Where the writer's settings or the base's failures changed, replies to prompts that are the same are not bought again.
         paid_before = sorted(store.root.glob(f"{stage.kind}-*/{CALLS}"))
@@ -185,9 +181,11 @@ class StudyRunners:
         if isinstance(writer, FleetWriterConfig):
             fleet = self._fleets.fleet(writer.model or self.config.model, self.config.rollout)
             generate, model = FleetModel(fleet), model_fingerprint(fleet.model)
-        written = write_hints(failed, writer, folder, generate, model=model, paid_before=paid_before)
+        written = write_hints(
+            read_failures(base), writer, folder, generate, model=model, paid_before=paid_before
+        )
         bank = build_bank(written, self.config.bank)
-        bank.check_no_evaluation_task(failed, panel)
+        bank.check_sources(panel, failed)
         bank.save(folder / "bank.parquet")
         return {
             "failures": len(failed),
@@ -288,19 +286,10 @@ def hint_timing(config: RetrieverConfig) -> HintTiming | None:
     return HintTiming(when=config.timing.when, turns=config.timing.turns, k=config.k)
 
 
-def read_trajectories(folder: Path) -> list[Trajectory]:
-    return [from_row(row) for row in pq.read_table(folder / TRAJECTORIES).to_pylist()]
-
-
 def num_worded_alike(train: Sequence[Task], test: Sequence[Task]) -> int:
     """Test tasks whose instruction, word for word, some train task has as well."""
     known = {task.goal for task in train}
     return sum(task.goal in known for task in test)
-
-
-def failures(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """Episodes that the agent lost; those that the machinery lost are no failures and never become hints."""
-    return [t for t in trajectories if not t.success and t.end is not EndReason.ERROR]
 
 
 def _left_out(stage: Stage, store: StageStore, sources: Sequence[Path], filters: RowFilter) -> dict[str, str]:

@@ -5,22 +5,17 @@ Reads Parquet a batch at a time and keeps a few numbers an episode. Deterministi
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from actors.store import TRAJECTORIES
-from actors.trajectory import Trajectory, from_row
+from distill.episode_files import read_trajectories
 from distill.hints.bank import Bank, BankError
 from distill.strip import RowFilter, why_left_out
 
 LONGER = "a shorter success at the task was taken"
 SEEN = "given a hint that was written from this very task"
 TOO_MANY = "more rows than asked for"
-
-_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +41,7 @@ def read_successes(folders: Sequence[Path], filters: RowFilter) -> list[Success]
             id=t.id, task=t.task.key, num_steps=t.num_steps, hints=tuple(hint.id for hint in t.shown_hints)
         )
         for folder in folders
-        for t in _stream(folder)
+        for t in read_trajectories(folder)
         if why_left_out(t, filters) is None
     }
     return list(found.values())
@@ -86,9 +81,3 @@ def left_out(
     if at_most is not None:
         reasons |= {s.id: TOO_MANY for s in sorted(kept, key=lambda s: s.draw)[at_most:]}
     return reasons
-
-
-def _stream(folder: Path) -> Iterator[Trajectory]:
-    for batch in pq.ParquetFile(folder / TRAJECTORIES).iter_batches(batch_size=_BATCH):
-        for row in batch.to_pylist():
-            yield from_row(row)

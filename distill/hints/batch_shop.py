@@ -10,7 +10,7 @@ import json
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,7 @@ class BoughtOut:
 
 
 async def buy_in_batches(
-    failures: Sequence[Trajectory], talk: Conversation, books: Books, patience: Patience, out_dir: Path
+    failures: Collection[Trajectory], talk: Conversation, books: Books, patience: Patience, out_dir: Path
 ) -> BoughtOut:
     """Goes on until no question is open that another batch could answer."""
     assert isinstance(talk.config, OpenAIWriterConfig)
@@ -87,7 +87,7 @@ async def buy_in_batches(
 
 
 def _open_questions(
-    failures: Sequence[Trajectory], talk: Conversation, books: Books, given_up: Mapping[str, object]
+    failures: Collection[Trajectory], talk: Conversation, books: Books, given_up: Mapping[str, object]
 ) -> list[Question]:
     """Each once, in the order of the failures."""
     questions: dict[str, Question] = {}

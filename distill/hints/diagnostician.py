@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from actors.trajectory import Trajectory
 from distill.hints.config import DiagnosticianConfig
@@ -19,16 +19,20 @@ def diagnose(failure: Trajectory, config: DiagnosticianConfig = DiagnosticianCon
 
 
 def diagnose_all(
-    failures: Sequence[Trajectory], config: DiagnosticianConfig = DiagnosticianConfig()
+    failures: Iterable[Trajectory], config: DiagnosticianConfig = DiagnosticianConfig()
 ) -> list[Hint]:
     """Advice from every failure; slips fill at most `max_slip_share` of a kind's hints."""
-    causes: list[Hint] = []
-    slips: list[Hint] = []
-    # By id, so that the same failures give the same hints in whatever order they came in.
-    for failure in sorted(failures, key=lambda trajectory: trajectory.id):
+    found: list[tuple[str, bool, Hint]] = []
+    for failure in failures:
         rules = rules_for(failure.task.env)
-        for habit in _habits(failure, rules, config):
-            (slips if habit in rules.SLIPS else causes).append(_hint(failure, habit, rules))
+        found += [
+            (failure.id, habit in rules.SLIPS, _hint(failure, habit, rules))
+            for habit in _habits(failure, rules, config)
+        ]
+    # By id, so that the same failures give the same hints in whatever order they came in.
+    found.sort(key=lambda row: row[0])
+    causes = [hint for _, is_slip, hint in found if not is_slip]
+    slips = [hint for _, is_slip, hint in found if is_slip]
     return causes + _capped(slips, causes, config.max_slip_share)
 
 

@@ -1,7 +1,7 @@
 """How a writer's settings become a shop for replies: which model, which prices, which pace, live or in batches."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def books_of(config: ModelWriterConfig, cache: CallCache, out_dir: Path) -> Book
 
 
 async def open_shop(
-    failures: Sequence[Trajectory],
+    failures: Collection[Trajectory],
     talk: Conversation,
     books: Books,
     out_dir: Path,

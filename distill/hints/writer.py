@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from actors.chat import Generate, GenerateError
 from actors.retry import Breaker
 from actors.trajectory import EndReason, Trajectory
+from distill.episode_files import EpisodesOnDisk
 from distill.hints.call_cache import CallCache
 from distill.hints.config import DiagnosticianConfig, ModelWriterConfig, OpenAIWriterConfig, WriterConfig
 from distill.hints.conversation import Answer, Conversation, Question
@@ -38,7 +39,7 @@ class HintWriter(Protocol):
 
 
 def write_hints(
-    failures: Sequence[Trajectory],
+    failures: Iterable[Trajectory],
     config: WriterConfig,
     out_dir: Path,
     generate: Generate | None = None,
@@ -46,16 +47,15 @@ def write_hints(
     model: str | None = None,
     paid_before: Sequence[Path] = (),
 ) -> list[Hint]:
-    """Every hint from every failure, in the order of the failures' ids; unfolded.
+    """Every hint from every failure, in the order of the failures' ids; unfolded. Failures are drawn once, and one is in memory for each call.
 
     Writes `written.parquet`, `writer.json` and, for a model, `calls.jsonl` and what else a second start goes on from. `generate` takes the
     place of the configured endpoint and asks once a call; a writer of kind "fleet" needs it, and `model`, its name. Replies in the files
     `paid_before` (other folders' `calls.jsonl`) are not bought again. Raises `WriterError` where failures are still to be asked about,
     because the model fails or, unless `on_budget = "go_on"`, the money ends; what was answered until then is kept.
     """
-    _require_failures(failures)
     out_dir.mkdir(parents=True, exist_ok=True)
-    ordered = sorted({failure.id: failure for failure in failures}.values(), key=lambda failure: failure.id)
+    ordered = EpisodesOnDisk(map(_required_failure, failures), out_dir)
     log.info("hints: %d failures, writer %s", len(ordered), config.kind)
     if isinstance(config, DiagnosticianConfig):
         hints, summary = diagnose_all(ordered, config), WriterSummary(writer=config.kind)
@@ -75,7 +75,7 @@ def write_hints(
 
 
 async def _ask_about_all(
-    failures: Sequence[Trajectory],
+    failures: Collection[Trajectory],
     config: ModelWriterConfig,
     cache: CallCache,
     out_dir: Path,
@@ -92,9 +92,15 @@ async def _ask_about_all(
     books = books_of(config, cache, out_dir)
     shop = await open_shop(failures, talk, books, out_dir, generate)
     writer = ModelWriter(talk, cache, shop)
-    written = await asyncio.gather(*(writer(failure) for failure in failures))
+    waiting, written = iter(failures), dict[str, list[Hint]]()
+
+    async def work() -> None:
+        for failure in waiting:
+            written[failure.id] = await writer(failure)
+
+    await asyncio.gather(*(work() for _ in range(config.concurrency)))
     writer.summary.count(writer.answers, kept_before, books.spending)
-    return [hint for hints in written for hint in hints], writer.summary
+    return [hint for id_ in sorted(written) for hint in written[id_]], writer.summary
 
 
 class ModelWriter:
@@ -166,14 +172,12 @@ class ModelWriter:
             self.summary.stopped = self.summary.stopped or error.message
 
 
-def _require_failures(failures: Sequence[Trajectory]) -> None:
-    for trajectory in failures:
-        if trajectory.success or trajectory.end is EndReason.ERROR:
-            what = (
-                "succeeded"
-                if trajectory.success
-                else f"ended in an error of the machinery ({trajectory.error})"
-            )
-            raise ValueError(
-                f"episode {trajectory.id} of {trajectory.task.key} {what}; hints are written from failures of the agent only, pass those"
-            )
+def _required_failure(trajectory: Trajectory) -> Trajectory:
+    if trajectory.success or trajectory.end is EndReason.ERROR:
+        what = (
+            "succeeded" if trajectory.success else f"ended in an error of the machinery ({trajectory.error})"
+        )
+        raise ValueError(
+            f"episode {trajectory.id} of {trajectory.task.key} {what}; hints are written from failures of the agent only, pass those"
+        )
+    return trajectory

@@ -1,17 +1,19 @@
 """The sorted file: what counts of a journal, against a plain reading of it in memory; and that little of it is in memory."""
 
 import json
+import math
 import random
 import tracemalloc
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_store import trajectory
 
 from actors import final_file
-from actors.final_file import sorted_rows, write_final
+from actors.final_file import sorted_lines, write_final
 from actors.store import to_line
-from actors.trajectory import EndReason, Turn
+from actors.trajectory import TRAJECTORY_SCHEMA, EndReason, GivenHint, Turn
 
 
 def journal_of(path, records, tail=b""):
@@ -41,20 +43,47 @@ def random_records(rng, number):
             arm=rng.choice(["base", "teacher"]),
             seed=rng.choice([0, 1, 10, -3]),
             adapter=rng.choice([None, "a"]),
-            score=float(n),
+            score=rng.random(),
+            hints=tuple(
+                GivenHint(id=str(h), text='Say "no".', turn=rng.choice([None, 0, 3])) for h in range(n % 3)
+            ),
+            turns=tuple(
+                Turn(
+                    reply=rng.choice(["look\n", "\\n \u2028 \x7f\x00", "2024-01-01", "12"]),
+                    fields=(("thought", "hm"),) * (n % 2),
+                    action=rng.choice([None, "look"]),
+                    observation="",
+                    reward=rng.choice([0.0, 1, 1e-7, 0.1 + 0.2]),
+                    seconds=rng.random() * 10 ** rng.randint(-9, 9),
+                )
+                for _ in range(n % 4)
+            ),
+            parts=(("r_type", 1.0),) * (n % 2),
         )
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_it_holds_what_a_plain_reading_gives(tmp_path, monkeypatch, seed):
-    monkeypatch.setattr(final_file, "_KEYS_PER_CHUNK", 7)
+    monkeypatch.setattr(final_file, "_BYTES_AT_ONCE", 3000)
     rng = random.Random(seed)
     journal = journal_of(tmp_path / "j", random_records(rng, 90), tail=b'{"id": "torn')
-    assert [row for row, _ in sorted_rows(journal)] == plainly(journal)
+    expected = plainly(journal)
+    assert [json.loads(line) for line in sorted_lines(journal)] == expected
     write_final(journal, tmp_path / "t.parquet")
-    assert [row["id"] for row in pq.read_table(tmp_path / "t.parquet").to_pylist()] == [
-        row["id"] for row in plainly(journal)
-    ]
+    table = pq.read_table(tmp_path / "t.parquet")
+    assert table.equals(pa.Table.from_pylist(expected, schema=TRAJECTORY_SCHEMA))
+    assert table.schema.metadata == TRAJECTORY_SCHEMA.metadata
+
+
+def test_a_journal_of_one_torn_line_is_an_empty_file(tmp_path):
+    write_final(journal_of(tmp_path / "j", [], tail=b'{"id"'), tmp_path / "t.parquet")
+    assert pq.read_metadata(tmp_path / "t.parquet").num_rows == 0
+
+
+def test_a_score_that_is_no_number_is_kept(tmp_path):
+    write_final(journal_of(tmp_path / "j", [trajectory(score=float("nan"))]), tmp_path / "t.parquet")
+    [score] = pq.read_table(tmp_path / "t.parquet")["score"].to_pylist()
+    assert math.isnan(score)
 
 
 def test_long_episodes_make_small_groups(tmp_path, monkeypatch):
@@ -68,7 +97,8 @@ def test_long_episodes_make_small_groups(tmp_path, monkeypatch):
 
 
 def test_bodies_are_not_in_memory_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(final_file, "_BYTES_PER_GROUP", 1_000_000)
+    for bound in ("_BYTES_PER_GROUP", "_BYTES_AT_ONCE"):
+        monkeypatch.setattr(final_file, bound, 1_000_000)
     rng = random.Random(0)
     long = [
         trajectory(n, turns=(Turn(reply="look", action="look", observation=rng.randbytes(20_000).hex()),))

@@ -27,11 +27,12 @@ from actors.scripted import ScriptedModel
 from distill import cli
 from distill.config import StudyConfig
 from distill.episode_columns import read_episodes
+from distill.episode_files import read_trajectories
 from distill.internalisation import Scores, by_hints_seen, gain, gain_apart, likelihoods
 from distill.pipeline import with_hinted_students
 from distill.reply_scores import _episodes
 from distill.run_folder import open_run
-from distill.runners import FleetHolder, StudyRunners, read_trajectories
+from distill.runners import FleetHolder, StudyRunners
 from distill.stages import run_stages
 from distill.strip import strip, why_left_out
 from distill.study import plan_stages
