@@ -5,14 +5,27 @@ import signal
 import time
 from pathlib import Path
 
-from actors.store import read_finished
+import pyarrow.parquet as pq
+
+from actors.store import TRAJECTORIES, read_finished
+from actors.trajectory import from_row
 
 
 def played(folder):
     """What a replay must reproduce: all but the clock and the retries."""
+    return _without_clock(read_finished(folder))
+
+
+def played_at(place):
+    """The same of a finished folder elsewhere."""
+    with pq.ParquetFile(place.open_file(TRAJECTORIES)) as file:
+        return _without_clock(map(from_row, file.read().to_pylist()))
+
+
+def _without_clock(trajectories):
     return [
         (t.id, t.task.key, t.seed, t.end, t.success, [(turn.reply, turn.observation) for turn in t.turns])
-        for t in read_finished(folder)
+        for t in trajectories
     ]
 
 

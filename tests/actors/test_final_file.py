@@ -97,7 +97,8 @@ def test_long_episodes_make_small_groups(tmp_path, monkeypatch):
 
 
 def test_bodies_are_not_in_memory_together(tmp_path, monkeypatch):
-    monkeypatch.setattr(final_file, "_BYTES_PER_GROUP", 1_000_000)
+    for bound in ("_BYTES_PER_GROUP", "_BYTES_AT_ONCE"):
+        monkeypatch.setattr(final_file, bound, 1_000_000)
     rng = random.Random(0)
     long = [
         trajectory(n, turns=(Turn(reply="look", action="look", observation=rng.randbytes(20_000).hex()),))

@@ -1,7 +1,7 @@
 """Rollouts: what is owed, what a crash costs, what stops them. The Ray tests share one cluster and the scripted model."""
 
 import pytest
-from rollout_kills import Killer, played
+from rollout_kills import Killer, played, played_at
 
 from actors.chat import GenerateError, PromptTooLongError
 from actors.config import (
@@ -17,6 +17,7 @@ from actors.driver import RolloutError
 from actors.episode import EpisodeSpec
 from actors.fleet import Fleet
 from actors.models import ModelError
+from actors.place import place_of
 from actors.player import OneModel
 from actors.rollout import Asked, RolloutSettings, rollout, rollout_all, rollout_local
 from actors.scripted import ScriptedModel
@@ -210,6 +211,28 @@ def test_a_killed_process_costs_only_what_was_in_flight(ray_cluster, tmp_path, u
     assert summary.errors == 0
     assert summary.retries > 0 or victim == "Writer"
     assert played(tmp_path) == unbroken
+
+
+@pytest.mark.ray
+def test_at_an_address_a_killed_writer_loses_nothing(ray_cluster, tmp_path, unbroken):
+    """As on an object store: parts, written by a process that may come back on any node."""
+    slow = MODEL.model_copy(update={"latency_s": 0.02})
+    address, killer = (tmp_path / "run").as_uri(), Killer("Writer", times=2)
+    summary = rollout(
+        specs_of(), settings(model=slow, num_hosts=2, slots_per_host=4), address, progress=killer.note
+    )
+    assert len(killer.killed) == 2
+    assert (summary.episodes, summary.played, summary.errors) == (ENV.num_tasks, ENV.num_tasks, 0)
+    assert played_at(place_of(address)) == unbroken
+    assert rollout(specs_of(), settings(), address).played == 0
+
+
+def test_at_an_address_it_plays_what_it_plays_in_a_folder(tmp_path, unbroken):
+    address = (tmp_path / "run").as_uri()
+    rollout_local(specs_of()[:15], settings(), address)
+    summary = rollout_local(specs_of(), settings(), address)
+    assert (summary.played, summary.episodes) == (ENV.num_tasks - 15, ENV.num_tasks)
+    assert played_at(place_of(address)) == unbroken
 
 
 @pytest.mark.ray
