@@ -85,7 +85,7 @@ def test_keys_are_found_wherever_a_study_names_an_endpoint() -> None:
     ranked = study(
         "writer.kind=diagnostician",
         "retriever.name=llm",
-        'retriever.llm.model={kind="openai", model="m", api_key_env="RANKER_KEY"}',
+        'retriever.llm.model={kind="openai", model="m", api_key_env="RANKER_KEY"}',  # pragma: allowlist secret
     )
     assert environment_of(ranked) == ("RANKER_KEY",)
     assert environment_of(load_study_at("demo")) == ()
