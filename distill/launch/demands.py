@@ -1,6 +1,6 @@
 """What a study asks of a cluster, as the bundles that Ray is asked for, and whether a cluster can ever give it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,18 +43,31 @@ def training_demands(config: StudyConfig) -> tuple[Demand, ...]:
     return (Demand(what="training workers", setting="train.num_workers", count=train.num_workers, each=each),)
 
 
-def check_fit(config: StudyConfig, spec: ClusterSpec) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeType:
+    name: str
+    max: int
+    resources: Mapping[str, int]
+
+
+def node_types(spec: ClusterSpec) -> tuple[NodeType, ...]:
+    return tuple(
+        NodeType(name=name, max=kind.max, resources=kind.resources) for name, kind in spec.workers.items()
+    )
+
+
+def check_fit(config: StudyConfig, cluster: str, types: Sequence[NodeType]) -> None:
     """Raise `ValueError` where the study would wait for nodes for ever: Ray itself only says that it waits."""
     for demands in (rollout_demands(config), training_demands(config)):
-        nodes = [dict[str, float](kind.resources) for kind in spec.workers.values() for _ in range(kind.max)]
+        nodes = [dict[str, float](kind.resources) for kind in types for _ in range(kind.max)]
         # The hardest to place first: what needs a GPU, then what needs many.
         for demand in sorted(demands, key=lambda d: (-d.each.get("GPU", 0), -d.each.get("CPU", 0))):
             placed = sum(_place(demand.each, nodes) for _ in range(demand.count))
             if placed < demand.count:
                 each = " and ".join(f"{number:g} {kind}s" for kind, number in sorted(demand.each.items()))
                 raise ValueError(
-                    f"study {config.name} wants {demand.count} {demand.what} with {each} each, but cluster {spec.name} has room for {placed} "
-                    f"({_described(spec)}); raise max of a [node.NAME] table or its machine, or lower {demand.setting} of the study"
+                    f"study {config.name} wants {demand.count} {demand.what} with {each} each, but cluster {cluster} has room for {placed} "
+                    f"({_described(types)}); raise max of a type of node, or take a larger machine, or lower {demand.setting} of the study"
                 )
 
 
@@ -88,11 +101,11 @@ def _place(bundle: Resources, nodes: list[Resources]) -> bool:
     return False
 
 
-def _described(spec: ClusterSpec) -> str:
+def _described(types: Sequence[NodeType]) -> str:
     return ", ".join(
-        f"{kind.max} {name} with "
+        f"{kind.max} {kind.name} with "
         + " and ".join(f"{number} {unit}s" for unit, number in kind.resources.items())
-        for name, kind in spec.workers.items()
+        for kind in types
     )
 
 

@@ -10,6 +10,7 @@ HOME = "/home/ray"
 RUNS = f"{HOME}/runs"
 CODE = f"{HOME}/offbook"
 ENVIRONMENT_FILE = f"{HOME}/.offbook/environment"
+ON_DEMAND = "-on-demand"
 _SOURCE = f"if [ -s {ENVIRONMENT_FILE} ]; then set -a; . {ENVIRONMENT_FILE}; set +a; fi"
 _SDK = {
     "aws": "boto3>=1.35",
@@ -126,7 +127,7 @@ def _node_types(spec: ClusterSpec, name: str) -> dict[str, Any]:
         )
         return {
             name: Why(kind.why, _node_type(spec, kind, spot=True, priority=1)),
-            f"{name}-on-demand": fallback,
+            f"{name}{ON_DEMAND}": fallback,
         }
     return {name: Why(kind.why, _node_type(spec, kind, spot=kind.spot == "only"))}
 

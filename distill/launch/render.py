@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from distill.launch.demands import check_fit
+from distill.launch.demands import check_fit, node_types
 from distill.launch.kuberay import render_kuberay
 from distill.launch.ray_launcher import render_ray
 from distill.launch.skypilot import render_skypilot, skypilot_nodes
@@ -23,7 +23,7 @@ def render(launcher: str, spec: ClusterSpec, study: ClusterStudy | None = None) 
     if study is not None:
         spec = with_environment(spec, study)
         for config in study.all:
-            check_fit(config, _as_given_by(launcher, spec))
+            check_fit(config, spec.name, node_types(_as_given_by(launcher, spec)))
     if launcher == "ray":
         return render_ray(spec)
     if study is None:

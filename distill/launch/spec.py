@@ -182,6 +182,10 @@ class ClusterSpec(_Frozen):
         return {name: kind for name, kind in self.node.items() if not kind.is_head}
 
     @property
+    def has_gpus(self) -> bool:
+        return any(kind.gpus for kind in self.node.values())
+
+    @property
     def ray_version(self) -> str:
         return self.ray or version("ray")
 

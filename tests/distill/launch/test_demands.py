@@ -8,6 +8,7 @@ from distill.launch.demands import (
     check_fit,
     environment_of,
     for_nodes_with_gpus,
+    node_types,
     rollout_demands,
     training_demands,
 )
@@ -26,6 +27,10 @@ def cluster(**node: int) -> ClusterSpec:
     return spec.model_copy(update={"node": limits})
 
 
+def fits(config: StudyConfig, spec: ClusterSpec) -> None:
+    check_fit(config, spec.name, node_types(spec))
+
+
 def test_engines_want_a_cpu_and_their_gpus_on_one_node_and_hosts_a_cpu() -> None:
     engines, hosts = rollout_demands(
         study("model.tensor_parallel_size=2", "model.replicas=3", "rollout.num_hosts=5", "rollout.at_once=2")
@@ -41,7 +46,7 @@ def test_training_wants_a_gpu_a_worker() -> None:
 
 
 def test_the_shipped_cluster_holds_the_papers_study() -> None:
-    check_fit(study(), load_cluster("aws"))
+    fits(study(), load_cluster("aws"))
 
 
 @pytest.mark.parametrize(
@@ -61,18 +66,18 @@ def test_the_shipped_cluster_holds_the_papers_study() -> None:
 )
 def test_a_study_that_can_never_be_placed_is_refused(change: str, message: str) -> None:
     with pytest.raises(ValueError) as raised:
-        check_fit(study(change), load_cluster("aws"))
+        fits(study(change), load_cluster("aws"))
     assert message in str(raised.value)
 
 
 def test_engines_and_training_follow_one_another_and_need_no_gpus_side_by_side() -> None:
-    check_fit(study("model.replicas=2", "train.num_workers=2"), cluster(gpu=2))
+    fits(study("model.replicas=2", "train.num_workers=2"), cluster(gpu=2))
 
 
 def test_hosts_take_cpu_nodes_first_and_gpu_nodes_when_these_are_full() -> None:
-    check_fit(study("rollout.num_hosts=23"), cluster(cpu=1, gpu=1))
+    fits(study("rollout.num_hosts=23"), cluster(cpu=1, gpu=1))
     with pytest.raises(ValueError, match="24 env hosts"):
-        check_fit(study("rollout.num_hosts=24"), cluster(cpu=1, gpu=1))
+        fits(study("rollout.num_hosts=24"), cluster(cpu=1, gpu=1))
 
 
 def test_keys_are_found_wherever_a_study_names_an_endpoint() -> None:
@@ -80,7 +85,7 @@ def test_keys_are_found_wherever_a_study_names_an_endpoint() -> None:
     ranked = study(
         "writer.kind=diagnostician",
         "retriever.name=llm",
-        'retriever.llm.model={kind="openai", model="m", api_key_env="RANKER_KEY"}',
+        'retriever.llm.model={kind="openai", model="m", api_key_env="RANKER_KEY"}',  # pragma: allowlist secret
     )
     assert environment_of(ranked) == ("RANKER_KEY",)
     assert environment_of(load_study_at("demo")) == ()

@@ -176,9 +176,9 @@ def test_a_bucket_holds_the_runs_of_one_node_only() -> None:
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_values_of_secrets_are_in_no_rendering(launcher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
-        "OPENAI_API_KEY": "sk-made-up-0123456789",
+        "OPENAI_API_KEY": "sk-made-up-0123456789",  # pragma: allowlist secret
         "HF_TOKEN": "hf_made_up_9876543210",
-    }  # pragma: allowlist secret
+    }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     text = render(launcher, load_cluster("aws"), study())

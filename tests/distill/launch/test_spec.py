@@ -46,7 +46,7 @@ def test_ray_is_the_installed_one_unless_named() -> None:
         ('cloud = "gcp"', "cloud = 'gcp' needs project"),
         ('environment = ["sk-0123"]', "this is no name of an environment variable"),
         ('[slurm]\nnodes = ["gpus"]', "slurm.nodes names 'gpus'"),
-        ('[storage]\nbucket = "s3://key:secret@bucket"', "storage.bucket"),
+        ('[storage]\nbucket = "s3://key:secret@bucket"', "storage.bucket"),  # pragma: allowlist secret
         ('name = "Offbook!"', "name = 'Offbook!'"),
     ],
 )
