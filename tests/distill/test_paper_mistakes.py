@@ -19,12 +19,14 @@ from actors.chat import Completion, GenerateError, Sampling
 from actors.config import AgentConfig, BudgetConfig, EndpointConfig, SamplingConfig
 from actors.episode import EpisodeLost, EpisodeSpec, episode_id, lost_trajectory, run_episode
 from actors.models import resolve_model
+from actors.store import EpisodeFile, finalise, to_line
 from actors.tokenizer import load_tokenizer
 from actors.trajectory import EndReason
 from distill.commands.shared import load_study_at
+from distill.episode_files import read_failures
 from distill.hints.config import FleetWriterConfig, OpenAIWriterConfig
 from distill.hints.writer import write_hints
-from distill.runners import failures, num_worded_alike
+from distill.runners import num_worded_alike
 from distill.settings import SettingsError
 from distill.strip import strip
 from envs.config import ScriptedConfig, WebshopConfig
@@ -53,13 +55,22 @@ class Replies:
         )
 
 
+def _failures(records, folder):
+    """As a study reads them from a finished rollout."""
+    file = EpisodeFile(folder)
+    file.append(map(to_line, records))
+    file.close()
+    finalise(folder)
+    return list(read_failures(folder))
+
+
 def test_paper_mistake_1_a_hint_is_filed_under_the_kind_of_the_task_that_failed(
     panel_of, trajectory_of, tmp_path
 ):
     """79 % of the WebShop hints carried the category of another product: the list was filtered and then indexed as if it had not been."""
     tasks = panel_of(30).tasks
     played = [trajectory_of(task, success=number % 3 != 1) for number, task in enumerate(tasks)]
-    lost = failures(played)
+    lost = _failures(played, tmp_path / "rollout")
     assert [t.task.kind for t in lost] != [t.task.kind for t in played[: len(lost)]], (
         "or indexing would be right by luck"
     )
@@ -143,7 +154,7 @@ def test_paper_mistake_10_no_setting_takes_a_key(config):
     assert "put the key into one" in str(refused.value)
 
 
-async def test_paper_mistake_11_what_breaks_under_an_episode_is_an_error_and_no_lost_attempt():
+async def test_paper_mistake_11_what_breaks_under_an_episode_is_an_error_and_no_lost_attempt(tmp_path):
     """Exceptions were swallowed into the table, and the run went on."""
     env = ScriptedConfig(num_tasks=3)
     spec = EpisodeSpec(task=list_tasks(env)[0], role="base", arm="base", seed=0)
@@ -159,7 +170,7 @@ async def test_paper_mistake_11_what_breaks_under_an_episode_is_an_error_and_no_
             "m",
         )
     record = lost_trajectory(spec, agent.name, "m", "no memory left", retries=3)
-    assert record.end is EndReason.ERROR and failures([record]) == []
+    assert record.end is EndReason.ERROR and _failures([record], tmp_path) == []
 
 
 async def test_paper_mistake_12_the_sampling_asked_for_is_the_sampling_used():
