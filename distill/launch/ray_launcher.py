@@ -30,6 +30,8 @@ writes it; change the description that it is rendered from, and render it again 
     ray rsync-down ray_cluster.yaml /home/ray/runs/ ./runs/
     offbook cluster down               # ends everything, the head included
 
+Another cloud is another description (`--spec gcp`, `--spec azure`), whose few lines docs/cluster.md tells of.
+
 The test suite holds this file against the launcher's own schema. Nothing here has been launched on an account yet: quotas, \
 prices and the images that a region offers are yours to check before the first start."""
 
