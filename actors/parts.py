@@ -3,7 +3,6 @@
 A part is some JSON lines, one an episode. It is there in whole before its episodes count as written, so no node's loss loses one.
 """
 
-import io
 import logging
 import time
 import uuid
@@ -65,7 +64,7 @@ def part_names(place: Place) -> list[str]:
 def part_lines(place: Place, names: Sequence[str]) -> Iterator[bytes]:
     """Whole lines, one part after the other."""
     for name in names:
-        with io.BufferedReader(place.open(name)) as lines:
+        with place.open(name) as lines:
             yield from (line for line in lines if line.endswith(b"\n"))
 
 
