@@ -3,13 +3,11 @@
 A part is some JSON lines, one an episode. It is there in whole before its episodes count as written, so no node's loss loses one.
 """
 
-import io
 import logging
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from actors.place import Place, PlaceError
 from actors.retry import Again, Backoff
@@ -66,7 +64,7 @@ def part_names(place: Place) -> list[str]:
 def part_lines(place: Place, names: Sequence[str]) -> Iterator[bytes]:
     """Whole lines, one part after the other."""
     for name in names:
-        with io.BufferedReader(cast(Any, place.open(name))) as lines:
+        with place.open(name) as lines:
             yield from (line for line in lines if line.endswith(b"\n"))
 
 

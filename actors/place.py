@@ -3,6 +3,7 @@
 Files are written whole and never changed: an object store knows neither appending nor renaming.
 """
 
+import io
 import os
 import re
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Place:
 
     def open(self, name: str) -> BinaryIO:
         """To read from the start."""
-        return self.files.open_input_stream(self.at(name))
+        return io.BufferedReader(self.files.open_input_stream(self.at(name)))
 
     def open_file(self, name: str) -> pa.NativeFile:
         """To read here and there."""
