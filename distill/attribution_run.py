@@ -1,9 +1,8 @@
 """Attribution of a finished study: which flips are looked at, and the stage that plays them again."""
 
 import hashlib
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,19 +52,18 @@ def attribution_stage(config: StudyConfig, plan: StudyPlan, arm: str, num_flips:
 def flips_of(stage: Stage, store: StageStore) -> list[Flip]:
     """The flips that the stage looks at: all, or as many as asked for, chosen by hash."""
     arm, wanted = stage.config["arm"], stage.config["flips"]
-    base, hinted = (
-        itertools.chain.from_iterable(
-            read_trajectories(store.folder(source))
-            for role, source in stage.inputs.items()
-            if role.rpartition("-s")[0] == name
-        )
-        for name in ("base", arm)
-    )
-    found = find_flips(base, hinted)
+    found = find_flips(_episodes_of("base", stage, store), _episodes_of(arm, stage, store))
     if not found:
         raise StageError(f"arm {arm!r} won no task with hints that base lost; there is nothing to attribute")
     drawn = sorted(found, key=lambda f: hashlib.sha256(f"{f.task.key}|{f.seed}".encode()).hexdigest())
     return sorted(drawn[:wanted], key=lambda f: (f.task.key, f.seed))
+
+
+def _episodes_of(arm: str, stage: Stage, store: StageStore) -> Iterator[Trajectory]:
+    """Of all its seeds."""
+    for role, source in stage.inputs.items():
+        if role.rpartition("-s")[0] == arm:
+            yield from read_trajectories(store.folder(source))
 
 
 def specs_of(flips: Sequence[Flip]) -> list[EpisodeSpec]:
