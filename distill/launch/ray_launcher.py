@@ -197,6 +197,9 @@ _MACHINES = {"aws": _aws, "gcp": _gcp, "azure": _azure}
 _CLOUDS = {"aws": "AWS", "gcp": "Google's cloud", "azure": "Azure"}
 
 
+_METRICS = "--metrics-export-port=8080"
+
+
 def _code_and_setup(spec: ClusterSpec) -> dict[str, Any]:
     variables: Mapping[str, Any] = {}
     if spec.environment:
@@ -238,10 +241,16 @@ def _code_and_setup(spec: ClusterSpec) -> dict[str, Any]:
             "ray stop",
             Why(
                 "The dashboard is bound to the head's loopback: reach it with `ray dashboard ray_cluster.yaml`, never openly.",
-                f"{start} --head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml",
+                f"{start} --head --port=6379 --dashboard-host=127.0.0.1 {_METRICS} --autoscaling-config=~/ray_bootstrap_config.yaml",
             ),
         ],
-        "worker_start_ray_commands": ["ray stop", f"{start} --address=$RAY_HEAD_IP:6379"],
+        "worker_start_ray_commands": [
+            "ray stop",
+            Why(
+                "One known port on every node, for a Prometheus server inside the network (docs/scale.md).",
+                f"{start} --address=$RAY_HEAD_IP:6379 {_METRICS}",
+            ),
+        ],
     }
 
 
