@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
+from fit_runs import assert_alike, curve, make_job, settings_for, workers_seen
 from group import kill_past_a_checkpoint
-from runs import assert_alike, curve, make_job, settings_for, workers_seen
 
 from train.adapter import WEIGHTS
 from train.loop import FAILURE, WorkerSettings
