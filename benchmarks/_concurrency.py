@@ -13,7 +13,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,22 +116,20 @@ def sleeping_engine(latency: Latency) -> Any:
     return SleepingEngine
 
 
-def sweep_sleeping(arguments: argparse.Namespace, scratch: Path) -> list[SleepRow]:
+def sweep_sleeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[SleepRow]:
     from actors.fleet import Fleet
 
     latency = Latency(median_s=arguments.latency_s, sigma=arguments.sigma)
     model = EngineConfig(
         model="pocket", device="cpu", replicas=arguments.replicas, max_num_seqs=max(arguments.counts)
     )
-    rows = []
     with Fleet(model, engine_kind=sleeping_engine(latency)) as fleet:
         _sleep_through(fleet, model, arguments, 4, 4, scratch / "warm")
         for count in arguments.counts:
             seconds, cpu_s_turn, played = _sleep_through(
                 fleet, model, arguments, count, arguments.waves * count, scratch / f"n{count}"
             )
-            rows.append(_sleep_row(count, seconds, cpu_s_turn, played, latency))
-    return rows
+            yield _sleep_row(count, seconds, cpu_s_turn, played, latency)
 
 
 def _sleep_through(
@@ -236,42 +234,41 @@ def lockstep(episodes: Sequence[Sequence[float]], count: int) -> float:
     return total
 
 
-def sweep_vllm(bench: Any, fleet: Any, arguments: argparse.Namespace) -> list[VllmRow]:
+def sweep_vllm(bench: Any, fleet: Any, arguments: argparse.Namespace) -> Iterator[VllmRow]:
     """`bench`: the benchmark's own, which plays."""
-    rows: list[VllmRow] = []
 
-    def add(count: int, way: str, seconds: float, played: Sequence[Trajectory]) -> None:
+    def row(count: int, way: str, seconds: float, played: Sequence[Trajectory]) -> VllmRow:
         prompts = sum(t.prompt_tokens for t in played)
         hits = round(sum(t.cached_tokens for t in played) / prompts, 3) if prompts else None
         turns = sum(len(t.turns) for t in played)
-        rows.append(
-            VllmRow(
-                in_flight=count,
-                way=way,
-                episodes=len(played),
-                turns_s=round(turns / seconds, 2),
-                episodes_hour=round(3600 * len(played) / seconds),
-                cache_hit_rate=hits,
-            )
+        return VllmRow(
+            in_flight=count,
+            way=way,
+            episodes=len(played),
+            turns_s=round(turns / seconds, 2),
+            episodes_hour=round(3600 * len(played) / seconds),
+            cache_hit_rate=hits,
         )
 
     bench.warm_up(fleet)
     for count in arguments.counts:
         episodes = max(8, arguments.waves * count)
         way = "one_at_a_time" if count == 1 else "ours"
-        add(count, way, *bench.ours(fleet, episodes, count))
+        yield row(count, way, *bench.ours(fleet, episodes, count))
         if count > 1:
-            add(count, "random", *bench.here(fleet, episodes, count, Router(policy=Random(), sticky=False)))
+            yield row(
+                count, "random", *bench.here(fleet, episodes, count, Router(policy=Random(), sticky=False))
+            )
             bench.slots = count
-            add(count, "lockstep", *bench.lockstep_played(fleet, episodes))
-    return rows
+            yield row(count, "lockstep", *bench.lockstep_played(fleet, episodes))
 
 
-def show(rows: Sequence[SleepRow] | Sequence[VllmRow], *, as_json: bool) -> None:
+def show(rows: Iterable[SleepRow] | Iterable[VllmRow], *, as_json: bool) -> None:
+    """As they come, or as one document."""
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    names = list(asdict(rows[0]))
-    print("  ".join(f"{name:>16}" for name in names))
-    for row in rows:
-        print("  ".join(f"{value!s:>16}" for value in asdict(row).values()))
+    for number, row in enumerate(rows):
+        if not number:
+            print("  ".join(f"{name:>16}" for name in asdict(row)))
+        print("  ".join(f"{value!s:>16}" for value in asdict(row).values()), flush=True)

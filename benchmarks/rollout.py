@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,14 +88,11 @@ def _sweep(arguments: argparse.Namespace) -> None:
     from benchmarks import _concurrency
 
     with tempfile.TemporaryDirectory(prefix="offbook-benchmark-") as scratch:
-        if arguments.sweep == "sleeping":
-            rows = _concurrency.sweep_sleeping(arguments, Path(scratch))
-        else:
-            rows = _sweep_vllm(arguments, Path(scratch))
-    _concurrency.show(rows, as_json=arguments.json)
+        rows = _sweep_vllm if arguments.sweep == "vllm" else _concurrency.sweep_sleeping
+        _concurrency.show(rows(arguments, Path(scratch)), as_json=arguments.json)
 
 
-def _sweep_vllm(arguments: argparse.Namespace, scratch: Path) -> list:
+def _sweep_vllm(arguments: argparse.Namespace, scratch: Path) -> Iterator:
     from actors.fleet import Fleet
     from benchmarks import _concurrency
 
@@ -110,7 +107,7 @@ def _sweep_vllm(arguments: argparse.Namespace, scratch: Path) -> list:
     )
     bench = _Bench(model, arguments, scratch / "sweep", max(arguments.counts))
     with Fleet(model) as fleet:
-        return _concurrency.sweep_vllm(bench, fleet, arguments)
+        yield from _concurrency.sweep_vllm(bench, fleet, arguments)
 
 
 def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
