@@ -58,6 +58,8 @@ class SleepRow:
     one_at_a_time: float
     overhead_ms_step: float
     """Of a turn, what its engine did not sleep: world, prompt, tokens, line and Ray, and waiting for a core."""
+    bare_call_ms: float
+    """The same of one bare call from actor to actor that sleeps as long, with as many in flight: what Ray alone takes."""
     cpu_ms_step: float
     """Of driver, hosts, engines and Ray together, per turn: what stays the same on a busy machine."""
 
@@ -129,7 +131,8 @@ def sweep_sleeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[Sle
             seconds, cpu_s_turn, played = _sleep_through(
                 fleet, model, arguments, count, arguments.waves * count, scratch / f"n{count}"
             )
-            yield _sleep_row(count, seconds, cpu_s_turn, played, latency)
+            bare_s = _bare_calls(count, arguments.hosts, latency)
+            yield _sleep_row(count, seconds, cpu_s_turn, played, latency, bare_s)
 
 
 def _sleep_through(
@@ -180,6 +183,35 @@ def _sleep_through(
     return ends[-1] - ends[0] + sum(turn.seconds for turn in first.turns), cpu_s_turn, played
 
 
+def _bare_calls(count: int, hosts: int, latency: Latency, calls: int = 4) -> float:
+    """Seconds beyond the sleep, the mean of `calls` of each of `count` callers in as many actors as there are hosts."""
+    import ray
+
+    class Sleeper:
+        async def sleep(self, seconds):
+            await asyncio.sleep(seconds)
+
+    class Callers:
+        async def call(self, sleeper, drawn):
+            async def one(own):
+                began = time.monotonic()
+                for seconds in own:
+                    await sleeper.sleep.remote(seconds)
+                return time.monotonic() - began - sum(own)
+
+            return await asyncio.gather(*(one(own) for own in drawn))
+
+    drawn = [[latency.draw(calls * caller + n) for n in range(calls)] for caller in range(count)]
+    hosts = min(hosts, count)
+    sleeper = ray.remote(Sleeper).options(num_cpus=0, max_concurrency=4096).remote()
+    callers = [ray.remote(Callers).options(num_cpus=0).remote() for _ in range(hosts)]
+    ray.get([caller.call.remote(sleeper, [[0.0]]) for caller in callers])  # Once, so that all are up.
+    parts = ray.get([caller.call.remote(sleeper, drawn[n::hosts]) for n, caller in enumerate(callers)])
+    for actor in (sleeper, *callers):
+        ray.kill(actor)
+    return sum(map(sum, parts)) / (count * calls)
+
+
 def _cpu_s() -> float:
     """Of this process and all below it, Ray's own included."""
     ticks: dict[int, tuple[int, int]] = {}  # process -> its parent, its ticks
@@ -196,7 +228,12 @@ def _cpu_s() -> float:
 
 
 def _sleep_row(
-    count: int, seconds: float, cpu_s_turn: float, played: Sequence[Trajectory], latency: Latency
+    count: int,
+    seconds: float,
+    cpu_s_turn: float,
+    played: Sequence[Trajectory],
+    latency: Latency,
+    bare_s: float,
 ) -> SleepRow:
     slept = [[latency.draw(turn_seed(t.seed, t.task.key, n)) for n in range(len(t.turns))] for t in played]
     turns = sum(map(len, slept))
@@ -212,6 +249,7 @@ def _sleep_row(
         lockstep=round(ceiling_s / lockstep(slept, count), 3),
         one_at_a_time=round(ceiling_s / sum(map(sum, slept)), 4),
         overhead_ms_step=round(1000 * (took - sum(map(sum, slept))) / turns, 3),
+        bare_call_ms=round(1000 * bare_s, 3),
         cpu_ms_step=round(1000 * cpu_s_turn, 3),
     )
 
