@@ -5,6 +5,7 @@ cable can be pulled: packets then vanish, as between machines whose switch has d
 """
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -121,6 +122,8 @@ class RayNodes:
     def __init__(self, count: int, network: Network) -> None:
         """`count`: with the head."""
         self.mark = uuid.uuid4().hex
+        # Ray wants one from whoever connects; ours is for these processes alone.
+        self._token = secrets.token_hex(32)
         self.restarts = [0] * count
         # Paths of sockets must stay below 108 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="ob-", dir="/tmp"))
@@ -142,7 +145,8 @@ class RayNodes:
         return range(1, len(self.restarts))
 
     def environment(self, number: int) -> dict[str, str]:
-        return os.environ | _SETTINGS | {MARK: self.mark, NODE: str(number)}
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
+        return os.environ | _SETTINGS | token | {MARK: self.mark, NODE: str(number)}
 
     def on_head(self, command: Sequence[str], **options: object) -> "subprocess.Popen[bytes]":
         """Start it there, in a group of its own."""
