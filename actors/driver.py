@@ -144,7 +144,7 @@ class Driver:
     async def _lose(self, host: Host, attempt: _Attempt, loss: Lost) -> None:
         attempt.lost += 1
         self.state.note_loss(loss.reason)
-        self._meters.count(LOST, arm=attempt.spec.arm, host=host.name)
+        self._meters.count(LOST, arm=attempt.spec.arm, host=loss.host or host.name)
         decision = self._policy.decide(lost=attempt.lost, retryable=loss.retryable)
         given_up = not isinstance(decision, Again)
         self._losses.note(host.name, loss.reason, attempt.spec.task.key, given_up=given_up)
@@ -178,7 +178,7 @@ class Driver:
         state.last_ended = time.time()
         if ended.end != EndReason.ERROR:
             self._breaker.record(error=False)
-        self._measure(host, spec, ended)
+        self._measure(ended.host or host.name, spec, ended)
         if self._report:
             self._report(state)
         if self._finished:
@@ -186,10 +186,10 @@ class Driver:
             async with self._changed:
                 self._changed.notify_all()
 
-    def _measure(self, host: Host, spec: EpisodeSpec, ended: Ended) -> None:
+    def _measure(self, host: str, spec: EpisodeSpec, ended: Ended) -> None:
         outcome = "success" if ended.success else str(ended.end)
         adapter = spec.recorded_adapter or NO_ADAPTER
-        self._meters.count(EPISODES, arm=spec.arm, adapter=adapter, host=host.name, outcome=outcome)
+        self._meters.count(EPISODES, arm=spec.arm, adapter=adapter, host=host, outcome=outcome)
         if ended.num_turns:
             self._meters.observe(EPISODE_TURNS, ended.num_turns, arm=spec.arm)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Protocol
 
 from actors.admission import Growth
@@ -147,12 +148,12 @@ class HostPool:
     def _judge(self, host: PooledHost, report: Report | None) -> Ended | Lost:
         if report is None:
             self.mark_dead(host)
-            return Lost(reason=f"{host.name} died", retryable=True)
+            return Lost(reason=f"{host.name} died", retryable=True, host=host.name)
         self._note_unreachable(report.unreachable)
         if isinstance(report.outcome, Ended):
             self.growth.note_ended(report.tokens)
         self._rest_after_losses(host, report)
-        return report.outcome
+        return replace(report.outcome, host=host.name)
 
     def _note_begun(self, host: PooledHost) -> None:
         self._played[host.name] += 1

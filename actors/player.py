@@ -57,6 +57,8 @@ class Ended:
     completion_tokens: int
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    host: str = ""
+    """Which of a pool's hosts played it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,8 @@ class Lost:
 
     reason: str
     retryable: bool
+    host: str = ""
+    """As in `Ended`."""
 
 
 class Models(Protocol):

@@ -1,12 +1,15 @@
 """Hosts as one: who plays what, where lost episodes go, and who gets none."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from actors.driver import Driver
 from actors.episode import EpisodeSpec
 from actors.host_pool import HostPool
+from actors.meters import NoMeters
+from actors.metrics import EPISODES, LOST
 from actors.player import Ended, Lost
 from actors.pulse import HostPulse, Report
 from actors.retry import Breaker, RetryPolicy
@@ -54,6 +57,17 @@ class Host:
         self.retired = True
 
 
+class CountingMeters(NoMeters):
+    def __init__(self):
+        self.counts = Counter()
+
+    def count(self, metric, amount=1.0, **tags):
+        self.counts[metric.name, tags["host"]] += amount
+
+    def of(self, metric):
+        return {host: number for (name, host), number in self.counts.items() if name == metric.name}
+
+
 def pulse(**changes):
     return HostPulse(
         **({"node": "n", "membership": 0, "turns": 0, "ended": 0, "playing": 0, "held_tokens": {}} | changes)
@@ -67,7 +81,7 @@ def pool_of(*hosts, per_host=4, engines=None, **settings):
     return pool
 
 
-async def play_all(pool, number, in_flight=16, max_retries=3):
+async def play_all(pool, number, in_flight=16, max_retries=3, meters=None):
     driver = Driver(
         specs_of(number),
         agent_name="a",
@@ -75,6 +89,7 @@ async def play_all(pool, number, in_flight=16, max_retries=3):
         policy=RetryPolicy(max_retries=max_retries, base_delay_s=0.001),
         breaker=Breaker(16),
         stall_s=60,
+        meters=meters,
     )
     return await asyncio.wait_for(driver.run([pool], in_flight), 30)
 
@@ -105,6 +120,13 @@ async def test_what_one_host_lost_is_played_by_another():
     state = await play_all(pool_of(bad, well), 30, max_retries=1)
     assert (state.ended, state.errors) == (30, 0), "one retry is enough where it goes elsewhere"
     assert {lost for _, lost in bad.played} == {0}
+
+
+async def test_metrics_name_the_host_that_won_or_lost_and_not_the_pool():
+    counted, bad, well = CountingMeters(), Host("bad", loses=True), Host("well", seconds=0.01)
+    await play_all(pool_of(bad, well), 30, meters=counted)
+    assert counted.of(EPISODES) == {"well": 30}
+    assert counted.of(LOST) == {"bad": len(bad.played)}
 
 
 async def test_a_host_that_loses_all_it_is_given_rests():
