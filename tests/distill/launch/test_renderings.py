@@ -97,6 +97,20 @@ def test_the_rayjob_has_the_fields_that_its_reference_names(cloud: str) -> None:
         assert volumes["study"]["configMap"]["name"] == config["metadata"]["name"]
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_kubernetes_own_schemas_accept_what_is_no_rayjob_and_its_pods(cloud: str) -> None:
+    kubernetes = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    claim, config, job = yaml.safe_load_all(render("kuberay", load_cluster(cloud), study()))
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": group["template"]["spec"]}
+        for group in groups
+    ]
+    for document in (claim, config, *pods):
+        kubernetes.validate(document, "1.31", strict=True)
+
+
 def test_the_validator_of_rayjobs_can_refuse() -> None:
     *_, job = yaml.safe_load_all(render("kuberay", load_cluster("aws"), study()))
     job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["priority"] = 1
