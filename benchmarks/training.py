@@ -10,10 +10,12 @@ the model needs (frozen maps have no gradient of their weights, nothing is count
 """
 
 import argparse
+import contextlib
 import gc
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -62,7 +64,7 @@ class Result:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
-    print(_purpose(args))
+    print(_purpose(args), file=sys.stderr if args.json else sys.stdout)
     if not args.tiny and not _has_gpu():
         print("no GPU here: nothing is measured; `--tiny` runs the same code on a processor")
         return 0
@@ -189,7 +191,8 @@ def _ours(
     from train.loop import Base, Job, start_engine, take_step
     from train.zero import prepare_deepspeed
 
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    group = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    os.environ |= group
     dist.init_process_group(
         "nccl" if config.use_gpu else "gloo", init_method=f"file://{folder}/store", rank=0, world_size=1
     )
@@ -216,6 +219,8 @@ def _ours(
     result = _timed("offbook", step, rows, batches, args, losses, f"{found.attention}, {found.kernels}")
     engine.destroy()
     dist.destroy_process_group()
+    for name in group:  # Or the other side takes itself for a worker of a group that is gone.
+        del os.environ[name]
     return result
 
 
@@ -287,7 +292,8 @@ def _trl(
     trainer._get_train_sampler = lambda *_: torch.utils.data.SequentialSampler(data)
     if not args.tiny:
         torch.cuda.reset_peak_memory_stats()
-    trainer.train()
+    with contextlib.redirect_stdout(sys.stderr):  # It prints each step.
+        trainer.train()
     return _result("trl", times, rows, batches, args, losses, f"{found.attention}, {found.kernels}")
 
 
@@ -299,7 +305,12 @@ def _right_padded(features: list[dict[str, list[int]]]) -> dict[str, Any]:
     def padded(name: str, fill: int) -> Any:
         return torch.tensor([f[name] + [fill] * (longest - len(f[name])) for f in features])
 
-    return {"input_ids": padded("input_ids", 0), "labels": padded("labels", -100)}
+    lengths = torch.tensor([len(f["input_ids"]) for f in features])
+    return {
+        "input_ids": padded("input_ids", 0),
+        "labels": padded("labels", -100),
+        "attention_mask": (torch.arange(longest) < lengths[:, None]).long(),
+    }
 
 
 def _no_tokenizer(folder: Path) -> Any:
