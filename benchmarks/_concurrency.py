@@ -68,7 +68,8 @@ class SleepRow:
 class VllmRow:
     in_flight: int
     way: str
-    """`ours`, `random`: as ours, but every call goes to any engine; `lockstep`; `one_at_a_time`."""
+    """`ours` and `one_at_a_time` in hosts; the others in the benchmark's own process, which costs the cores less: `sticky`, which routes
+    as ours does, `random`, where every call goes to any engine, and `lockstep`."""
     episodes: int
     turns_s: float
     episodes_hour: int
@@ -294,6 +295,7 @@ def sweep_vllm(bench: Any, fleet: Any, arguments: argparse.Namespace) -> Iterato
         way = "one_at_a_time" if count == 1 else "ours"
         yield row(count, way, *bench.ours(fleet, episodes, count))
         if count > 1:
+            yield row(count, "sticky", *bench.here(fleet, episodes, count, Router()))
             yield row(
                 count, "random", *bench.here(fleet, episodes, count, Router(policy=Random(), sticky=False))
             )

@@ -34,7 +34,6 @@ from actors.trajectory import Trajectory, from_row  # noqa: E402
 from envs.config import AlfworldConfig  # noqa: E402
 from envs.registry import list_tasks, open_env  # noqa: E402
 
-AGENT = AgentConfig(prompt="brief")
 GENERATED = {"seed": 1, "train": 200, "test": 50}
 LARGE_BYTES = 200 * 2**20
 
@@ -101,7 +100,7 @@ def _sweep_vllm(arguments: argparse.Namespace, scratch: Path) -> Iterator:
         model=folder,
         max_num_seqs=-(-max(arguments.counts) // arguments.replicas),
         kv_cache_gb=arguments.kv_cache_gb,
-        max_model_len=1024,
+        max_model_len=arguments.context,
         replicas=arguments.replicas,
         min_replicas=arguments.replicas,
     )
@@ -120,7 +119,7 @@ def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
     )
     slots = min(arguments.slots, max(1, episodes // 3))
     model = EngineConfig(
-        model=folder, max_num_seqs=slots, kv_cache_gb=arguments.kv_cache_gb, max_model_len=1024
+        model=folder, max_num_seqs=slots, kv_cache_gb=arguments.kv_cache_gb, max_model_len=arguments.context
     )
     bench = _Bench(model, arguments, scratch / name.replace("/", "_"), slots)
     with Fleet(model, engine_kind=_replay_engine()) as fleet:
@@ -155,6 +154,7 @@ def _measure(name: str, arguments: argparse.Namespace, scratch: Path) -> Result:
 class _Bench:
     def __init__(self, model: EngineConfig, arguments: argparse.Namespace, scratch: Path, slots: int) -> None:
         self.model, self.scratch, self.slots = model, scratch, slots
+        self.agent = AgentConfig(prompt=arguments.prompt)
         self.env = AlfworldConfig(games=str(_games(arguments, scratch)))
         self.budget = BudgetConfig(max_turns=arguments.turns, max_steps=arguments.turns, turn_timeout_s=600)
         self.sampling = SamplingConfig(max_tokens=16)
@@ -183,7 +183,7 @@ class _Bench:
             self.specs(episodes),
             RolloutSettings(
                 env=self.env,
-                agent=AGENT,
+                agent=self.agent,
                 model=self.model,
                 budget=self.budget,
                 sampling=self.sampling,
@@ -204,7 +204,7 @@ class _Bench:
         import ray
 
         self._cold(fleet)
-        agent = make_agent(AGENT, self.env.name)
+        agent = make_agent(self.agent, self.env.name)
         chats = [
             [agent.render(t.task, t.opening, t.turns[:n], t.hints) for n in range(len(t.turns))]
             for t in trajectories
@@ -229,7 +229,7 @@ class _Bench:
         self, fleet, specs: Sequence[EpisodeSpec], slots: int, router
     ) -> tuple[float, list[Trajectory]]:
         client = await self._connect(fleet, router)
-        agent, free = make_agent(AGENT, self.env.name), asyncio.Semaphore(slots)
+        agent, free = make_agent(self.agent, self.env.name), asyncio.Semaphore(slots)
 
         async def one(spec: EpisodeSpec) -> Trajectory:
             async with free:
@@ -248,7 +248,7 @@ class _Bench:
         return time.monotonic() - began, played
 
     async def _batch(self, generate: Generate, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
-        agent, barrier = make_agent(AGENT, self.env.name), _Barrier(generate, len(specs))
+        agent, barrier = make_agent(self.agent, self.env.name), _Barrier(generate, len(specs))
 
         async def one(spec: EpisodeSpec) -> Trajectory:
             try:
@@ -374,6 +374,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=12, help="most turns of an episode")
     parser.add_argument("--slots", type=int, default=64, help="episodes in flight")
     parser.add_argument("--kv-cache-gb", type=float, default=1.0)
+    parser.add_argument("--prompt", default="brief", help="the agent's instructions: brief, or full")
+    parser.add_argument(
+        "--context", type=int, default=1024, help="tokens that a prompt and its reply may have"
+    )
     parser.add_argument("--games", type=Path, help="ALFWorld games; without it households are generated")
     sweep = parser.add_argument_group("the sweep over episodes in flight")
     sweep.add_argument("--sweep", choices=["sleeping", "vllm"])
