@@ -7,8 +7,8 @@ import json
 import logging
 import os
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
@@ -68,7 +68,7 @@ def until(holds, what, timeout_s=300):
 
 
 def disturb(cluster, heard, state, happened):
-    """Runs beside the rollout."""
+    """While the rollout runs."""
     import ray
     from ray._raylet import GcsClient
 
@@ -110,15 +110,17 @@ def main():
     )
     ray.init(address=cluster.address, log_to_driver=False)
     try:
-        disturbing = threading.Thread(target=disturb, args=(cluster, heard, state, happened), daemon=True)
-        disturbing.start()
-        summary = rollout(
-            specs(),
-            settings(0.35),
-            out / "broken",
-            progress=lambda progress: state.update(ended=progress.ended),
-        )
-        disturbing.join(timeout=10)
+        with ThreadPoolExecutor(1) as beside:
+            playing = beside.submit(
+                rollout,
+                specs(),
+                settings(0.35),
+                out / "broken",
+                progress=lambda progress: state.update(ended=progress.ended),
+            )
+            # Here, because Ray starts nodes in a main thread only.
+            disturb(cluster, heard, state, happened)
+            summary = playing.result()
     finally:
         ray.shutdown()
         cluster.shutdown()
