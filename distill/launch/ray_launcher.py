@@ -124,7 +124,8 @@ def _node_types(spec: ClusterSpec, name: str) -> dict[str, Any]:
     kind = spec.node[name]
     if kind.spot == "first":
         fallback = Why(
-            f"The same on demand: of two types that fit alike the higher priority is asked for first, and where {name} cannot be had this one is.",
+            f"The same on demand: of two types that fit alike the higher priority is asked for first. Ray 2.60 turns to this one when nodes of type {name} "
+            "were promised and did not come; where they are refused at once, it asks for them again and again (docs/cluster.md).",
             _node_type(spec, kind, spot=False, priority=0),
         )
         return {
