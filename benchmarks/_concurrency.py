@@ -77,46 +77,17 @@ class VllmRow:
 
 
 def sleeping_engine(latency: Latency) -> Any:
-    """Made here, so that Ray's workers get it by value."""
-    from actors.engine import Engine, EngineInfo
-    from actors.mailbox import Mailbox
-    from actors.models import resolve_model
-    from actors.tokenizer import load_tokenizer
     from actors.wire import Answer
+    from benchmarks._stand_in import stand_in_engine
 
     median_s, sigma = latency.median_s, latency.sigma
 
-    class SleepingEngine(Engine):
-        def __init__(self, config):
-            self._config = config
-            self._tokenizer = load_tokenizer(resolve_model(config.model))
-            self._mailbox = Mailbox(self._answer)
-            self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
-            self._running = self._running_prompt_tokens = 0
-            self._loaded, self._last_end = None, time.monotonic()
+    async def answer(request):
+        drawn = random.Random(request.sampling.seed).gauss(0.0, 1.0)
+        await asyncio.sleep(median_s * math.exp(sigma * drawn))
+        return Answer(text="look", token_ids=(1,), cached_tokens=0, finish_reason="stop")
 
-        async def info(self):
-            return EngineInfo(
-                model=self._config.model,
-                device="cpu",
-                dtype="none",
-                threads=1,
-                adapters="lora",
-                max_model_len=1 << 20,
-                load_s=0.0,
-                pid=0,
-            )
-
-        def _drawing_tokens(self):
-            return 0
-
-        async def _answer(self, request):
-            drawn = random.Random(request.sampling.seed).gauss(0.0, 1.0)
-            await asyncio.sleep(median_s * math.exp(sigma * drawn))
-            self._completion_tokens += 1
-            return Answer(text="look", token_ids=(1,), cached_tokens=0, finish_reason="stop")
-
-    return SleepingEngine
+    return stand_in_engine(answer)
 
 
 def sweep_sleeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[SleepRow]:

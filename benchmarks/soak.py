@@ -49,7 +49,7 @@ from envs.config import ScriptedConfig  # noqa: E402
 from envs.registry import list_tasks  # noqa: E402
 
 SHARES = {"engine": 30, "host": 30, "writer": 10, "node": 12, "driver": 10, "cut": 8}
-CLASSES = {"engine": "ray::RuleEngine", "host": "ray::EnvHost", "writer": "ray::Writer"}
+CLASSES = {"engine": "ray::StandInEngine", "host": "ray::EnvHost", "writer": "ray::Writer"}
 REPLIES = ("look", "open drawer 1", "go to shelf 2", "take apple 1", "inventory")
 STEPS = 12
 
@@ -296,60 +296,20 @@ def specs(arguments: argparse.Namespace) -> list[EpisodeSpec]:
 
 
 def rule_engine(median_s: float) -> Any:
-    """Made here, so that Ray's workers get it by value. Sleeps long-tailed times of that median."""
-    from actors.engine import Engine, EngineInfo
-    from actors.mailbox import Mailbox
-    from actors.models import resolve_model
-    from actors.tokenizer import load_tokenizer
+    """Sleeps long-tailed times of that median."""
     from actors.wire import Answer
+    from benchmarks._stand_in import stand_in_engine
 
     replies = REPLIES
 
-    class RuleEngine(Engine):
-        def __init__(self, config):
-            import ray
+    async def answer(request):
+        drawn = hashlib.sha256(repr((request.prompt_ids, request.sampling.seed)).encode()).digest()
+        if median_s:
+            await asyncio.sleep(median_s * math.exp(random.Random(drawn).gauss(0.0, 1.0)))
+        text = replies[drawn[0] % len(replies)]
+        return Answer(text=text, token_ids=(drawn[0],), cached_tokens=0, finish_reason="stop")
 
-            self._node_id = ray.get_runtime_context().get_node_id()
-            self._config = config
-            self._tokenizer = load_tokenizer(resolve_model(config.model))
-            self._mailbox = Mailbox(self._answer)
-            self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
-            self._running = self._running_prompt_tokens = 0
-            self._loaded, self._last_end = None, time.monotonic()
-
-        async def info(self):
-            return EngineInfo(
-                model=self._config.model,
-                device="cpu",
-                dtype="none",
-                threads=1,
-                adapters="lora",
-                max_model_len=1 << 20,
-                load_s=0.0,
-                pid=os.getpid(),
-                node=self._node_id,
-            )
-
-        def _drawing_tokens(self):
-            return 0
-
-        async def _answer(self, request):
-            drawn = hashlib.sha256(repr((request.prompt_ids, request.sampling.seed)).encode()).digest()
-            self._running += 1
-            try:
-                if median_s:
-                    await asyncio.sleep(median_s * math.exp(random.Random(drawn).gauss(0.0, 1.0)))
-            finally:
-                self._running -= 1
-            self._completion_tokens += 1
-            return Answer(
-                text=replies[drawn[0] % len(replies)],
-                token_ids=(drawn[0],),
-                cached_tokens=0,
-                finish_reason="stop",
-            )
-
-    return RuleEngine
+    return stand_in_engine(answer)
 
 
 class _LineCount:

@@ -3,21 +3,18 @@
 The engines are real Ray actors with the real line to their hosts; only the weights are replaced by a rule.
 """
 
+import asyncio
 import hashlib
-import time
 
 import pytest
 from rollout_kills import Killer, played
 
 from actors.config import AgentConfig, BudgetConfig, EngineConfig, RolloutConfig, SamplingConfig
-from actors.engine import Engine, EngineInfo
 from actors.episode import EpisodeSpec
 from actors.fleet import Fleet
-from actors.mailbox import Mailbox
-from actors.models import resolve_model
 from actors.rollout import RolloutSettings, rollout
-from actors.tokenizer import load_tokenizer
 from actors.wire import Answer
+from benchmarks._stand_in import stand_in_engine
 from envs.config import ScriptedConfig
 from envs.registry import list_tasks
 
@@ -27,37 +24,15 @@ REPLIES = ("look", "open drawer 1", "go to shelf 2", "take apple 1", "inventory"
 
 
 def rule_engine():
-    """Defined here, so that Ray's workers get it by value: test modules cannot be imported there."""
+    replies = REPLIES
 
-    class RuleEngine(Engine):
-        def __init__(self, config):
-            self._config = config
-            self._tokenizer = load_tokenizer(resolve_model(config.model))
-            self._mailbox = Mailbox(self._answer)
-            self._calls = self._prompt_tokens = self._cached_tokens = self._completion_tokens = 0
-            self._running, self._loaded, self._last_end = 0, None, time.monotonic()
-            self._running_prompt_tokens = 0
+    async def answer(request):
+        await asyncio.sleep(0.02)
+        drawn = hashlib.sha256(repr((request.prompt_ids, request.sampling.seed)).encode()).digest()[0]
+        text = replies[drawn % len(replies)]
+        return Answer(text=text, token_ids=(drawn,), cached_tokens=0, finish_reason="stop")
 
-        async def info(self):
-            return EngineInfo(
-                model=self._config.model, device="cpu", dtype="float32", threads=1, adapters="lora",
-                max_model_len=4096, load_s=0.0, pid=0,
-            )  # fmt: skip
-
-        def _drawing_tokens(self):
-            return 0
-
-        async def _answer(self, request):
-            import asyncio
-
-            await asyncio.sleep(0.02)
-            self._calls += 1
-            drawn = hashlib.sha256(repr((request.prompt_ids, request.sampling.seed)).encode()).digest()[0]
-            return Answer(
-                text=REPLIES[drawn % len(REPLIES)], token_ids=(drawn,), cached_tokens=0, finish_reason="stop"
-            )
-
-    return RuleEngine
+    return stand_in_engine(answer)
 
 
 @pytest.fixture(scope="module")
