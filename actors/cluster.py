@@ -42,7 +42,8 @@ def draining_nodes() -> frozenset[str]:
 
 
 def this_node() -> str:
-    return ray.get_runtime_context().get_node_id()
+    """Id; empty where Ray does not run."""
+    return ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
 
 
 def unique_name(role: str) -> str:

@@ -14,6 +14,7 @@ import ray
 
 from actors.adapter_versions import AdapterVersions
 from actors.chat import Completion, GenerateError, Message, PromptTooLongError, Sampling
+from actors.cluster import this_node
 from actors.codec import ChatCodec
 from actors.config import EngineConfig
 from actors.mailbox import Mailbox
@@ -110,7 +111,7 @@ class Engine:
             load_s=self._load_s,
             pid=os.getpid(),
             kv_capacity_tokens=self._backend.kv_capacity_tokens(),
-            node=_node(),
+            node=this_node(),
         )
 
     async def metrics(self) -> EngineMetrics:
@@ -125,7 +126,7 @@ class Engine:
             idle_s=time.monotonic() - self._last_end,
             drawn_tokens=self._completion_tokens + drawing,
             running_tokens=self._running_prompt_tokens + drawing,
-            node=_node(),
+            node=this_node(),
         )
 
     def _drawing_tokens(self) -> int:
@@ -347,10 +348,6 @@ def engine_actor(
         runtime_env={"env_vars": engine_environment(config, resolve_model(config.model), cores)},
     )
     return remote.remote(config)
-
-
-def _node() -> str:
-    return ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
 
 
 def _device(config: EngineConfig) -> str:

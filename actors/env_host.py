@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from actors.chat import GenerateError
+from actors.cluster import this_node
 from actors.counting import CountedModels
 from actors.engine_client import EngineClient
 from actors.episode import EpisodeSpec, episode_id
@@ -105,7 +106,7 @@ class EnvHost:
                 self._client.update(self._ports(self._client.engines), news.draining)
         models, placed = self._models, self._placed
         return HostPulse(
-            node=_node(),
+            node=this_node(),
             membership=self._membership.version,
             turns=models.turns if models else 0,
             ended=self._attempts,
@@ -157,10 +158,6 @@ class EnvHost:
             except RayActorError:
                 # The writer comes back and cuts off what it left half-written; a line twice is one record.
                 await asyncio.sleep(0.5)
-
-
-def _node() -> str:
-    return ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
 
 
 def host_actor(config: PlayConfig, membership: Membership, writer: str) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from actors.cluster import this_node
 from actors.metrics import WRITE_SECONDS, WRITTEN
 from actors.place import Folder, is_address
 from actors.ray_meters import open_actor_meters
@@ -49,7 +50,7 @@ def writer_actor(folder: Folder, name: str, run: str = "") -> Any:
     strategy: Any = "DEFAULT"
     if not is_address(folder):
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            node_id=ray.get_runtime_context().get_node_id(), soft=False
+            node_id=this_node(), soft=False
         )
     remote = ray.remote(Writer).options(name=name, num_cpus=0, max_restarts=100, scheduling_strategy=strategy)
     return remote.remote(folder if is_address(folder) else str(folder), run)
