@@ -28,6 +28,7 @@ RAY_FILES = {
     "distill/cluster.py",
     "distill/dataset.py",
     "distill/dataset_stream.py",
+    "distill/launch/spot_first.py",
     "train/fit.py",
     "train/loop.py",
 }

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from distill.launch.demands import NodeType
-from distill.launch.ray_launcher import CODE, ENVIRONMENT_FILE, ON_DEMAND, RUNS, environment_source
+from distill.launch.ray_launcher import CODE, ENVIRONMENT_FILE, RUNS, environment_source
 from distill.launch.study_on_cluster import ClusterStudy
 
 _EXAMPLE = "example"
@@ -35,7 +35,7 @@ class LaunchedCluster:
     environment: tuple[str, ...]
     """Names of the variables that its nodes get."""
     types: tuple[NodeType, ...]
-    """Without the head, and without types that only stand in for others."""
+    """Without the head."""
     mounts: str
     """The commands that mount the runs, for a look at whether they are still an example's."""
 
@@ -64,7 +64,6 @@ def read_cluster(file: Path) -> LaunchedCluster:
                 NodeType(name=name, max=kind["max_workers"], resources=kind["resources"])
                 for name, kind in types.items()
                 if name != document["head_node_type"]
-                and name.removesuffix(ON_DEMAND) not in {*types} - {name}
             ),
             mounts="\n".join(document.get("initialization_commands", ())),
         )

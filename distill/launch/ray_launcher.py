@@ -1,8 +1,9 @@
-"""`ray_cluster.yaml`: a cluster as Ray's own launcher wants it, for AWS, GCP and Azure. A node type that may be spot becomes two, of which spot comes first."""
+"""`ray_cluster.yaml`: a cluster as Ray's own launcher wants it, for AWS, GCP and Azure."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from distill.launch import spot_first
 from distill.launch.commented_yaml import Why, comment, to_yaml
 from distill.launch.spec import ClusterSpec, NodeConfig
 
@@ -10,12 +11,12 @@ HOME = "/home/ray"
 RUNS = f"{HOME}/runs"
 CODE = f"{HOME}/offbook"
 ENVIRONMENT_FILE = f"{HOME}/.offbook/environment"
-ON_DEMAND = "-on-demand"
 _SOURCE = f"if [ -s {ENVIRONMENT_FILE} ]; then set -a; . {ENVIRONMENT_FILE}; set +a; fi"
 _SDK = {
     "aws": "boto3>=1.35",
     "gcp": "google-api-python-client>=2.100",
-    "azure": "azure-identity azure-mgmt-compute azure-mgmt-network azure-mgmt-resource",
+    # Ray 2.60 looks for the clients of deployments where azure-mgmt-resource 25 has them no longer.
+    "azure": "azure-common msrestazure azure-identity azure-mgmt-compute azure-mgmt-network azure-mgmt-resource<25",
 }
 
 _HEADER = """\
@@ -50,7 +51,7 @@ def ray_document(spec: ClusterSpec) -> dict[str, Any]:
     return {
         "cluster_name": spec.name,
         "max_workers": Why(
-            "As many as the types' own limits add up to, a fallback counted with the type it stands in for.",
+            "As many as the types' own limits add up to.",
             sum(kind.max for kind in spec.workers.values()),
         ),
         "upscaling_speed": Why(
@@ -74,7 +75,7 @@ def ray_document(spec: ClusterSpec) -> dict[str, Any]:
         ),
         "head_node_type": next(name for name, kind in spec.node.items() if kind.is_head),
         "available_node_types": {
-            name: node for own in spec.node for name, node in _node_types(spec, own).items()
+            name: Why(kind.why, _node_type(spec, kind)) for name, kind in spec.node.items()
         },
         **_code_and_setup(spec),
     }
@@ -83,16 +84,34 @@ def ray_document(spec: ClusterSpec) -> dict[str, Any]:
 def _provider(spec: ClusterSpec) -> dict[str, Any]:
     one_zone = "One zone: the traffic between hosts and engines would be billed across zones, and adds latency to each turn."
     zone = {"availability_zone": Why(one_zone, spec.zone)} if spec.zone else {}
+    whose = _spot_first(spec) or {"type": spec.cloud}
     match spec.cloud:
         case "aws":
             keep = Why(
                 "End nodes instead of stopping them, so that no disk outlives the study unseen.", False
             )
-            return {"type": "aws", "region": spec.region, **zone, "cache_stopped_nodes": keep}
+            return {**whose, "region": spec.region, **zone, "cache_stopped_nodes": keep}
         case "gcp":
-            return {"type": "gcp", "region": spec.region, **zone, "project_id": spec.project}
+            return {**whose, "region": spec.region, **zone, "project_id": spec.project}
         case "azure":
-            return {"type": "azure", "location": spec.region, "resource_group": spec.resource_group, **zone}
+            account = {"resource_group": spec.resource_group, "subscription_id": spec.subscription}
+            return {**whose, "location": spec.region, **account, **zone}
+
+
+def _spot_first(spec: ClusterSpec) -> dict[str, Any]:
+    """Offbook's provider in the place of Ray's, where a type of node may be on demand instead of spot."""
+    kinds = [name for name, kind in spec.node.items() if kind.spot == "first"]
+    if not kinds:
+        return {}
+    why = (
+        f"Ray's provider for {_CLOUDS[spec.cloud]}, but that a node of the types below is asked for on demand when spot is refused. Ray by itself would \
+ask for spot again and again."
+    )
+    return {
+        "type": Why(why, "external"),
+        "module": f"{spot_first.__name__}.{spec.cloud.capitalize()}",
+        spot_first.WHERE_REFUSED: kinds,
+    }
 
 
 def _docker(spec: ClusterSpec) -> dict[str, Any]:
@@ -119,34 +138,11 @@ def _docker(spec: ClusterSpec) -> dict[str, Any]:
     }
 
 
-def _node_types(spec: ClusterSpec, name: str) -> dict[str, Any]:
-    """One type, or a spot type and the one on demand that stands in for it."""
-    kind = spec.node[name]
-    if kind.spot == "first":
-        fallback = Why(
-            f"The same on demand: of two types that fit alike the higher priority is asked for first. Ray 2.60 turns to this one when nodes of type {name} "
-            "were promised and did not come; where they are refused at once, it asks for them again and again (docs/cluster.md).",
-            _node_type(spec, kind, spot=False, priority=0),
-        )
-        return {
-            name: Why(kind.why, _node_type(spec, kind, spot=True, priority=1)),
-            f"{name}{ON_DEMAND}": fallback,
-        }
-    return {name: Why(kind.why, _node_type(spec, kind, spot=kind.spot == "only"))}
-
-
-def _node_type(
-    spec: ClusterSpec, kind: NodeConfig, *, spot: bool, priority: int | None = None
-) -> dict[str, Any]:
-    limits = (
-        {} if kind.is_head else {"min_workers": 0 if priority == 0 else kind.min, "max_workers": kind.max}
-    )
-    order = {} if priority is None else {"priority": priority}
-    config = _MACHINES[spec.cloud](spec, kind, spot)
-    # The type on demand is no spot node whose reason it would be.
-    why_spot = kind.why_spot if spot or kind.spot == "never" else ""
+def _node_type(spec: ClusterSpec, kind: NodeConfig) -> dict[str, Any]:
+    limits = {} if kind.is_head else {"min_workers": kind.min, "max_workers": kind.max}
+    config = _MACHINES[spec.cloud](spec, kind, kind.spot != "never")
     image = {"docker": {"worker_image": spec.image(gpu=True)}} if kind.gpus else {}
-    return {**limits, **order, "resources": kind.resources, "node_config": Why(why_spot, config), **image}
+    return {**limits, "resources": kind.resources, "node_config": Why(kind.why_spot, config), **image}
 
 
 def _aws(_: ClusterSpec, kind: NodeConfig, spot: bool) -> dict[str, Any]:
@@ -163,8 +159,10 @@ def _gcp(spec: ClusterSpec, kind: NodeConfig, spot: bool) -> dict[str, Any]:
         "initializeParams": {"diskSizeGb": kind.disk_gb, "sourceImage": _vm(spec, kind)},
     }
     # Machines with GPUs cannot be moved while they run, so Google wants to hear that they may be ended.
-    rules = [{"preemptible": True}] if spot else [{"onHostMaintenance": "TERMINATE"}] if kind.gpus else []
-    return {"machineType": kind.instance, "disks": [disk]} | ({"scheduling": rules} if rules else {})
+    rules = ({"preemptible": True} if spot else {}) | (
+        {"onHostMaintenance": "TERMINATE"} if kind.gpus else {}
+    )
+    return {"machineType": kind.instance, "disks": [disk]} | ({"scheduling": [rules]} if rules else {})
 
 
 def _azure(spec: ClusterSpec, kind: NodeConfig, spot: bool) -> dict[str, Any]:
@@ -221,6 +219,11 @@ def _code_and_setup(spec: ClusterSpec) -> dict[str, Any]:
             {CODE: ".", f"{HOME}/.ray/auth_token": "~/.ray/auth_token", **variables},
         ),
         "rsync_exclude": ["**/.git", "**/.venv", "**/runs", "**/__pycache__"],
+        "rsync_filter": Why(
+            "Ray's own defaults, which it wants to be told where the provider is not its own.", []
+        ),
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
         "initialization_commands": Why(
             "Run on the node itself, outside the container. `hard`: a file server that is away for a while stalls a stage and fails none.",
             mount_commands(str(spec.storage.nfs), "$HOME/runs"),

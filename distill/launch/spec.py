@@ -126,6 +126,8 @@ class ClusterSpec(_Frozen):
     """GCP's project."""
     resource_group: str | None = None
     """Azure's."""
+    subscription: str | None = None
+    """Azure's id of the account that pays. Ray would ask the command line tools for it, by a way that they have closed (azure-cli-core 2.21)."""
     python: Annotated[str, Field(pattern=r"^3\.\d+$")] = "3.11"
     """Minor version on every node: what is pickled on one is read on the others."""
     ray: str | None = None
@@ -148,11 +150,6 @@ class ClusterSpec(_Frozen):
             raise ValueError(
                 f"one [node.NAME] table must have roles = ['head'], got {', '.join(heads) or 'none'}"
             )
-        clash = [name for name in node if f"{name}-on-demand" in node]
-        if clash:
-            raise ValueError(
-                f"[node.{clash[0]}-on-demand] is the name of the fallback of [node.{clash[0]}]; give it another one"
-            )
         return node
 
     @model_validator(mode="after")
@@ -168,9 +165,11 @@ class ClusterSpec(_Frozen):
 
     @model_validator(mode="after")
     def the_cloud_is_told_whose_it_is(self) -> "ClusterSpec":
-        needs = {"gcp": "project", "azure": "resource_group"}.get(self.cloud)
-        if needs and getattr(self, needs) is None:
-            raise ValueError(f"cloud = {self.cloud!r} needs {needs}, which says in whose account nodes start")
+        needs = {"gcp": ("project",), "azure": ("resource_group", "subscription")}.get(self.cloud, ())
+        if missing := [key for key in needs if getattr(self, key) is None]:
+            raise ValueError(
+                f"cloud = {self.cloud!r} needs {' and '.join(missing)}, which says in whose account nodes start"
+            )
         return self
 
     @property
@@ -199,6 +198,7 @@ class ClusterSpec(_Frozen):
         named = {
             "project": self.project,
             "resource_group": self.resource_group,
+            "subscription": self.subscription,
             "images.kubernetes": self.images.kubernetes,
             **{f"storage.{key}": value for key, value in self.storage.model_dump().items()},
         }

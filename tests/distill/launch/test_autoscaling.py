@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import yaml
 
 from distill.commands.shared import load_study_at
 from distill.launch.demands import for_nodes_with_gpus, rollout_demands, training_demands
+from distill.launch.spot_first import WHERE_REFUSED
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -49,7 +49,7 @@ class Cluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.sold_out = folder / "sold_out"
+        self.sold_out, self.launches = folder / "sold_out", folder / "launches"
         self.sold_out.write_text("")
         config = folder / "config.json"
         config.write_text(json.dumps(self._config(yaml.safe_load(file.read_text()))))
@@ -78,9 +78,9 @@ class Cluster:
             time.sleep(1)
         raise AssertionError(f"{what}: after {PATIENCE_S} s there are {dict(seen)}; see {self.folder}")
 
-    def refusals(self) -> int:
-        log = self.folder / "ray" / "session_latest" / "logs" / "monitor.log"
-        return log.read_text().count("no cpu can be had")
+    def log(self) -> str:
+        """The autoscaler's."""
+        return (self.folder / "ray" / "session_latest" / "logs" / "monitor.log").read_text()
 
     def end(self) -> None:
         """By their ids the processes that this cluster started, and no others: further clusters may run on this machine."""
@@ -102,9 +102,9 @@ class Cluster:
         head = cluster["head_node_type"]
         types = {}
         for name, kind in cluster["available_node_types"].items():
-            kept = {key: kind[key] for key in ("min_workers", "max_workers", "priority") if key in kind}
+            kept = {key: kind[key] for key in ("min_workers", "max_workers", "node_config") if key in kind}
             resources = kind["resources"] | ({} if name == head else {"object_store_memory": 100 * 2**20})
-            types[HEAD_TYPE if name == head else name] = {**kept, "resources": resources, "node_config": {}}
+            types[HEAD_TYPE if name == head else name] = {**kept, "resources": resources}
         types[HEAD_TYPE]["max_workers"] = 0
         return {
             **{key: cluster[key] for key in ("cluster_name", "max_workers", "upscaling_speed")},
@@ -112,6 +112,7 @@ class Cluster:
             "provider": {
                 "type": "external",
                 "module": "scarce_provider.ScarceProvider",
+                WHERE_REFUSED: cluster["provider"][WHERE_REFUSED],
                 "gcs_address": self.address,
                 "head_node_id": HEAD_ID,
                 "launch_multiple": True,
@@ -140,6 +141,7 @@ class Cluster:
             "RAY_prestart_worker_first_driver": "0",
             "RAY_enable_worker_prestart": "0",
             "SOLD_OUT_FILE": str(self.sold_out),
+            "LAUNCHES_FILE": str(self.launches),
             "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
         }
         host, port = self.address.split(":")
@@ -233,16 +235,16 @@ def test_training_gets_a_node_for_every_worker_and_no_other(cluster: Cluster) ->
     cluster.wait(lambda seen: not seen, "scaling down")
 
 
-def test_ray_asks_again_for_spot_where_it_is_refused_and_gets_it_when_it_is_back(cluster: Cluster) -> None:
-    """Not what the two types are for. When Ray does better than this, docs/cluster.md and the comment in ray_cluster.yaml may say so."""
-    cluster.sold_out.write_text("cpu")
+def test_where_spot_is_refused_hosts_get_nodes_on_demand_and_spot_again_when_it_is_back(
+    cluster: Cluster,
+) -> None:
     _, hosts = rollout_demands(study("rollout.num_hosts=2"))
-    with ThreadPoolExecutor(1) as beside:
-        asking = beside.submit(ask, (hosts,))
-        cluster.wait(lambda _: cluster.refusals() >= 5, "asking again")
-        assert not cluster.node_types(), "no node on demand in the place of the refused one"
-        cluster.sold_out.write_text("")
-        give_back = asking.result()
-    assert cluster.wait(lambda seen: bool(seen), "scaling up") == {"cpu": 1}
-    give_back()
-    cluster.wait(lambda seen: not seen, "scaling down")
+    for sold_out, market in (("cpu", "on demand"), ("", "spot")):
+        cluster.sold_out.write_text(sold_out)
+        cluster.launches.write_text("")
+        give_back = ask((hosts,))
+        assert cluster.wait(lambda seen: bool(seen), "scaling up") == {"cpu": 1}
+        assert cluster.launches.read_text() == f"1 cpu {market}\n"
+        give_back()
+        cluster.wait(lambda seen: not seen, "scaling down")
+    assert cluster.log().count("no spot node of type cpu, so 1 on demand instead") == 1

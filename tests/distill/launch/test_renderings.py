@@ -54,9 +54,17 @@ def test_rays_own_schema_accepts_the_launchers_file(cloud: str, spot: str) -> No
     document = yaml.safe_load(render("ray", spec, study()))
     jsonschema.validate(document, own)
     assert document == plain(ray_document(spec))
-    assert set(document["available_node_types"]) == {"head", "cpu", "gpu"} | (
-        {"cpu-on-demand", "gpu-on-demand"} if spot == "first" else set()
-    )
+    assert set(document["available_node_types"]) == {"head", "cpu", "gpu"}
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("spot", ["never", "first", "only"])
+def test_rays_launcher_misses_no_setting(cloud: str, spot: str) -> None:
+    # It fills in what is left out for its own providers only.
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    spec = changed(load_cluster(cloud), node__cpu__spot=spot)
+    validate_config(prepare_config(yaml.safe_load(render("ray", spec, study()))))
 
 
 @pytest.mark.parametrize(
@@ -67,20 +75,30 @@ def test_rays_own_schema_accepts_the_launchers_file(cloud: str, spot: str) -> No
         ("azure", ("priority", "Spot")),
     ],
 )
-def test_spot_comes_first_and_its_fallback_is_the_same_machine_on_demand(
-    cloud: str, mark: tuple[str, Any]
-) -> None:
+def test_spot_nodes_are_asked_for_as_the_cloud_calls_them(cloud: str, mark: tuple[str, Any]) -> None:
     types = yaml.safe_load(render("ray", load_cluster(cloud)))["available_node_types"]
-    spot, fallback = types["cpu"], types["cpu-on-demand"]
-    assert spot["priority"] > fallback["priority"]
-    assert spot["resources"] == fallback["resources"]
+    configs = {
+        name: kind["node_config"].get("azure_arm_parameters", kind["node_config"])
+        for name, kind in types.items()
+    }
     key, value = mark
-    configs = [
-        kind["node_config"].get("azure_arm_parameters", kind["node_config"]) for kind in (spot, fallback)
-    ]
-    assert configs[0].pop(key) == value
-    configs[0].pop("billingProfile", None)
-    assert configs[0] == configs[1]
+    assert configs["cpu"][key] == value
+    assert all(configs[name].get(key) != value for name in ("head", "gpu"))
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize(
+    ("spot", "own", "listed"),
+    [("never", False, None), ("only", False, None), ("first", True, ["cpu", "gpu"])],
+)
+def test_offbooks_provider_stands_before_rays_where_spot_may_be_refused(
+    cloud: str, spot: str, own: bool, listed: list[str] | None
+) -> None:
+    spec = changed(load_cluster(cloud), node__cpu__spot=spot, node__gpu__spot=spot)
+    provider = yaml.safe_load(render("ray", spec))["provider"]
+    assert provider["type"] == ("external" if own else cloud)
+    assert ("module" in provider) == own
+    assert provider.get("on_demand_where_refused") == listed
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

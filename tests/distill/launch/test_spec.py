@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.launch.spec import CLUSTERS, ClusterSpec, load_cluster
+from distill.launch.spec import CLUSTERS, load_cluster
 
 SHIPPED = sorted(path.stem for path in CLUSTERS.glob("*.toml"))
 
@@ -44,6 +44,7 @@ def test_ray_is_the_installed_one_unless_named() -> None:
             "one [node.NAME] table must have roles = ['head'], got head, gpu",
         ),
         ('cloud = "gcp"', "cloud = 'gcp' needs project"),
+        ('cloud = "azure"\nresource_group = "mine"', "cloud = 'azure' needs subscription,"),
         ('environment = ["sk-0123"]', "this is no name of an environment variable"),
         ('[slurm]\nnodes = ["gpus"]', "slurm.nodes names 'gpus'"),
         ('[storage]\nbucket = "s3://key:secret@bucket"', "storage.bucket"),  # pragma: allowlist secret
@@ -61,10 +62,3 @@ def test_a_wrong_description_names_the_key_and_the_way_out(tmp_path: Path, lines
 def test_an_unknown_name_lists_what_ships() -> None:
     with pytest.raises(ValueError, match="shipped: aws, azure, gcp"):
         load_cluster("amazon")
-
-
-def test_a_fallback_takes_no_name_that_is_there() -> None:
-    settings = load_cluster("aws").model_dump(mode="json")
-    settings["node"]["cpu-on-demand"] = settings["node"]["cpu"]
-    with pytest.raises(ValueError, match="is the name of the fallback"):
-        ClusterSpec.model_validate(settings)
