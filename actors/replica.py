@@ -1,16 +1,15 @@
 """One engine of a fleet: its place on a node, its actor, and whether it works."""
 
-import asyncio
 import logging
 from contextlib import suppress
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 
 from actors.cluster import Bundle, NodeWatch, unique_name
 from actors.config import EngineConfig
-from actors.health import Heartbeat
+from actors.watch import Patience, Sign, watch
 
 log = logging.getLogger(__name__)
 
@@ -65,29 +64,36 @@ class Replica:
             self.info = await self.starting
             log.info("%s has joined", self.name)
             self.roster.join(self.name, self.info.kv_capacity_tokens)
-        beat, away_s, pause_s = Heartbeat(self.patience_s), 0.0, min(_LOOK_EVERY_S, self.patience_s / 4)
-        while True:
-            if self._is_drained():
-                return
-            try:
-                # Not `wait_for`: in Python 3.11 it may swallow the cancellation that ends the rollout.
-                async with asyncio.timeout(self.patience_s):
-                    self.metrics = await self.actor.metrics.remote()
-            except RayActorError as error:
-                self.roster.mark_dead(self.name)
-                beat.restart()
-                away_s += pause_s
-                if self.retiring or away_s > _AWAY_S:
-                    raise RuntimeError(f"it is gone ({type(error).__name__})") from error
-            except TimeoutError:
-                self._restart(f"has not answered for {self.patience_s:.0f} s", beat)
-            else:
-                away_s = 0.0
-                self.roster.mark_alive(self.name)
-                if not beat.note(self.metrics.drawn_tokens, busy=self.metrics.running > 0):
-                    silent = f"drew no token for {self.metrics.running} calls in {beat.silent_s:.0f} s"
-                    self._restart(silent, beat)
-            await asyncio.sleep(pause_s)
+        assert self.nodes is not None
+        await watch(
+            self,
+            self.nodes,
+            Patience(stuck_s=self.patience_s, gone_s=_AWAY_S, look_every_s=_LOOK_EVERY_S),
+        )
+
+    async def look(self) -> Sign:
+        assert self.roster is not None
+        self.metrics = await self.actor.metrics.remote()
+        self.roster.mark_alive(self.name)
+        running = self.metrics.running
+        return Sign(self.metrics.drawn_tokens, running, f"drew no token for {running} calls")
+
+    @property
+    def node(self) -> str:
+        return self.metrics.node if self.metrics else self.info.node
+
+    @property
+    def in_hand(self) -> int:
+        assert self.roster is not None
+        return self.roster.taken(self.name)
+
+    def drain(self) -> None:
+        assert self.roster is not None
+        self.roster.drain(self.name)
+
+    def mark_dead(self) -> None:
+        assert self.roster is not None
+        self.roster.mark_dead(self.name)
 
     def close(self) -> None:
         if self.roster is not None:
@@ -95,19 +101,3 @@ class Replica:
         with suppress(RayError):
             ray.kill(self.actor)
         self._bundle.free()
-
-    def _is_drained(self) -> bool:
-        assert self.roster is not None
-        node = self.metrics.node if self.metrics else self.info.node
-        if self.nodes is not None and node in self.nodes.draining and not self.retiring:
-            log.warning("%s drains with its node: its episodes end there, new ones go elsewhere", self.name)
-            self.retiring = True
-            self.roster.drain(self.name)
-        return self.retiring and self.roster.taken(self.name) == 0
-
-    def _restart(self, why: str, beat: Heartbeat) -> None:
-        assert self.roster is not None
-        log.warning("%s %s: restarting it", self.name, why)
-        self.roster.mark_dead(self.name)
-        ray.kill(self.actor, no_restart=False)
-        beat.restart()

@@ -24,6 +24,7 @@ RAY_FILES = {
     "actors/replica.py",
     "actors/ray_meters.py",
     "actors/rollout.py",
+    "actors/watch.py",
     "actors/writer.py",
     "distill/cluster.py",
     "distill/dataset.py",

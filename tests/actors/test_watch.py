@@ -42,13 +42,12 @@ def metrics(**changes):
 @pytest.fixture
 def handle(monkeypatch):
     made = Handle()
-    ray_host, replica = pytest.importorskip("actors.ray_host"), pytest.importorskip("actors.replica")
+    watch = pytest.importorskip("actors.watch")
 
     def kill(actor, no_restart=True):
         actor.kills.append("for good" if no_restart else "to start again")
 
-    for module in (ray_host, replica):
-        monkeypatch.setattr(module.ray, "kill", kill)
+    monkeypatch.setattr(watch.ray, "kill", kill)
     return made
 
 
@@ -176,3 +175,25 @@ async def test_an_engine_whose_node_drains_leaves_when_its_sessions_have(engine,
     assert engine.retiring and "drain" in engine.roster.heard and not task.done()
     engine.roster.sessions = 0
     assert await asyncio.wait_for(task, 5) is None
+
+
+async def test_an_engine_that_stays_dead_is_given_up(engine, handle, monkeypatch):
+    from ray.exceptions import RayActorError
+
+    monkeypatch.setattr("actors.replica._AWAY_S", 0.1)
+    handle.answer = RayActorError()
+    error = await minded(engine, 5)
+    assert isinstance(error, RuntimeError) and "it is gone (RayActorError)" in str(error)
+
+
+async def test_a_host_that_retires_is_not_waited_for_when_it_dies(host, handle):
+    from ray.exceptions import RayActorError
+
+    task = asyncio.create_task(minded(host.it, 5))
+    while not host.pool.open:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.005)
+    await host.pool._places.take()
+    host.nodes.draining = frozenset({"n"})
+    handle.answer = RayActorError()
+    assert "it is gone" in str(await asyncio.wait_for(task, 5))
+    assert host.pool.open == 0
