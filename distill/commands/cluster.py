@@ -81,7 +81,7 @@ def _add_launched(parser: argparse.ArgumentParser) -> None:
 
 
 def run_render(args: argparse.Namespace) -> int:
-    from distill.launch.render import render, write_out
+    from distill.launch.render import idle_gpus, render, write_out
     from distill.launch.spec import load_cluster
     from distill.launch.study_on_cluster import cluster_study
 
@@ -94,6 +94,8 @@ def run_render(args: argparse.Namespace) -> int:
     write_out(text, args.out)
     if spec.placeholders:
         print(f"to be filled in, for it is an example: {', '.join(spec.placeholders)}", file=sys.stderr)
+    if study is not None and (idle := idle_gpus(args.launcher, spec, study)):
+        print(idle, file=sys.stderr)
     return EXIT_OK
 
 

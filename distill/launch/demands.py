@@ -43,6 +43,14 @@ def training_demands(config: StudyConfig) -> tuple[Demand, ...]:
     return (Demand(what="training workers", setting="train.num_workers", count=train.num_workers, each=each),)
 
 
+def gpus_in_use(config: StudyConfig) -> int:
+    """At the same time, in the stage that uses most."""
+    return max(
+        int(sum(demand.count * demand.each.get("GPU", 0) for demand in demands))
+        for demands in (rollout_demands(config), training_demands(config))
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeType:
     name: str

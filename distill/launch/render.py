@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from distill.launch.demands import check_fit, node_types
+from distill.launch.demands import check_fit, gpus_in_use, node_types
 from distill.launch.kuberay import render_kuberay
 from distill.launch.ray_launcher import render_ray
 from distill.launch.skypilot import render_skypilot, skypilot_nodes
@@ -16,6 +16,7 @@ _WITH_STUDY: dict[str, Callable[[ClusterSpec, ClusterStudy], str]] = {
     "slurm": render_slurm,
     "skypilot": render_skypilot,
 }
+_ALL_AT_ONCE = ("slurm", "skypilot")
 
 
 def render(launcher: str, spec: ClusterSpec, study: ClusterStudy | None = None) -> str:
@@ -29,6 +30,22 @@ def render(launcher: str, spec: ClusterSpec, study: ClusterStudy | None = None) 
     if study is None:
         raise ValueError(f"what is rendered for {launcher} runs one study; name it with --study")
     return _WITH_STUDY[launcher](spec, study)
+
+
+def idle_gpus(launcher: str, spec: ClusterSpec, study: ClusterStudy) -> str | None:
+    """A word on GPUs that are paid for and that no stage uses. Ray's launcher and KubeRay start nodes when they are asked for; the others start all."""
+    if launcher not in _ALL_AT_ONCE:
+        return None
+    started = sum(
+        int(kind.resources.get("GPU", 0)) * kind.max for kind in node_types(_as_given_by(launcher, spec))
+    )
+    used = max(gpus_in_use(config) for config in study.all)
+    if used >= started:
+        return None
+    return (
+        f"no stage of {study.config.name} uses more than {used} of the {started} GPUs that {launcher} starts; raise model.replicas and train.num_workers "
+        "of the study, or lower max of a type of node"
+    )
 
 
 def _as_given_by(launcher: str, spec: ClusterSpec) -> ClusterSpec:

@@ -13,7 +13,7 @@ from distill.config import StudyConfig
 from distill.launch.commented_yaml import plain
 from distill.launch.kuberay import kuberay_documents
 from distill.launch.ray_launcher import ray_document
-from distill.launch.render import render
+from distill.launch.render import idle_gpus, render
 from distill.launch.spec import ClusterSpec, load_cluster
 from distill.launch.study_on_cluster import ClusterStudy, cluster_study
 from distill.settings import load_settings
@@ -249,6 +249,28 @@ def test_what_a_launcher_misses_is_named(launcher: str, change: dict[str, Any], 
 def test_only_rays_launcher_does_without_a_study(launcher: str) -> None:
     with pytest.raises(ValueError, match="name it with --study"):
         render(launcher, load_cluster("aws"))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "replicas", "word"),
+    [
+        (
+            "slurm",
+            1,
+            "no stage of paper-14b uses more than 2 of the 4 GPUs that slurm starts; raise model.replicas",
+        ),
+        ("skypilot", 3, "no stage of paper-14b uses more than 3 of the 4 GPUs that skypilot starts"),
+        ("slurm", 4, None),
+        ("kuberay", 1, None),
+        ("ray", 1, None),
+    ],
+)
+def test_gpus_that_are_started_and_never_used_are_told_of(
+    launcher: str, replicas: int, word: str | None
+) -> None:
+    asked = study("paper-14b", f"model.replicas={replicas}", "train.num_workers=2")
+    told = idle_gpus(launcher, load_cluster("aws"), asked)
+    assert told is None if word is None else told is not None and told.startswith(word)
 
 
 def test_the_study_arrives_as_it_was_but_for_the_gpus_of_its_engines(tmp_path: Path) -> None:
