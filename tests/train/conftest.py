@@ -35,3 +35,24 @@ def config() -> TrainConfig:
         num_workers=1,
         checkpoint_every=2,
     )
+
+
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory):
+    """`train_jobs` in this process, a group of one. One for all tests: DeepSpeed keeps the first group that it sees."""
+    import torch.distributed as dist
+
+    from train.loop import train_jobs
+
+    store = tmp_path_factory.mktemp("store") / "store"
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+
+    def run(settings, report=lambda metrics: None):
+        # For the call alone: processes that other tests start must not take themselves for workers.
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+                patch.setenv(name, value)
+            train_jobs(settings, report)
+
+    yield run
+    dist.destroy_process_group()

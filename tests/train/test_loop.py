@@ -1,7 +1,6 @@
 """The worker's loop itself, in this process as a group of one, without Ray."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -10,22 +9,6 @@ from group import kill_past_a_checkpoint
 
 from train.adapter import WEIGHTS
 from train.loop import FAILURE, WorkerSettings
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """`train_jobs` in this process, a group of one."""
-    import torch.distributed as dist
-
-    from train.loop import train_jobs
-
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    store = tmp_path_factory.mktemp("store") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    yield lambda settings, report=lambda metrics: None: train_jobs(settings, report)
-    dist.destroy_process_group()
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
-        del os.environ[name]
 
 
 @pytest.fixture(scope="module")
