@@ -7,7 +7,6 @@ again.
 Ray's launcher and the autoscaler on the head load these as `provider.module`; `provider.on_demand_where_refused` names the node types.
 """
 
-import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,7 +99,7 @@ def spot_first(provider: type, market: Market) -> type:
             if kind not in self.provider_config.get(WHERE_REFUSED, ()):
                 return launch(node_config, tags, count, resources, labels)
             made: dict[str, Any] = {}
-            config, is_spot, missing = copy.deepcopy(node_config), True, count
+            config, is_spot, missing = node_config, True, count
             while missing > 0:
                 asked = missing if market.counts else 1
                 try:
