@@ -51,6 +51,16 @@ def _rebuild_generate_error(message: str, retryable: bool) -> GenerateError:
     return GenerateError(message, retryable=retryable)
 
 
+class OutageError(GenerateError):
+    """What was asked went away before it answered: its process died, or the network in between was cut."""
+
+    def __init__(self, message: str):
+        super().__init__(message, retryable=True)
+
+    def __reduce__(self):
+        return (OutageError, (self.message,))
+
+
 class PromptTooLongError(GenerateError):
     """The prompt and one reply do not fit the model's context: the end of an episode, not a fault."""
 

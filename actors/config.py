@@ -187,7 +187,10 @@ class RolloutConfig(_Frozen):
     """Rollouts of a study that share the engines at a time, each with hosts of its own: the next arm plays while one waits for its last
     episodes. Worth it where engines have room to spare; on two cores, which one rollout fills, 2 took a third longer than 1."""
     max_retries: int = Field(default=3, ge=0)
-    """Fresh starts of an episode, with the same seed, after a crash or a failed model call; then it is recorded as an error."""
+    """Fresh starts of an episode, with the same seed, after a failure of its world or of a model call; then it is recorded as an error."""
+    max_outages: int = Field(default=6, ge=0)
+    """Fresh starts after what it ran on went away under it: its host or its engine died, or the network in between was cut. Counted apart, since
+    rented nodes go in numbers and a long episode meets more of that; after so many it is held to be the cause."""
     recycle_after: int = Field(default=10_000, ge=1)
     """Episodes after which a host process is replaced."""
     flush_every_s: float = Field(default=1.0, gt=0)

@@ -71,6 +71,8 @@ class Progress:
 class _Attempt:
     spec: EpisodeSpec
     lost: int = 0
+    outages: int = 0
+    """Of those lost."""
 
 
 class Driver:
@@ -143,9 +145,10 @@ class Driver:
 
     async def _lose(self, host: Host, attempt: _Attempt, loss: Lost) -> None:
         attempt.lost += 1
+        attempt.outages += loss.outage
         self.state.note_loss(loss.reason)
         self._meters.count(LOST, arm=attempt.spec.arm, host=loss.host or host.name)
-        decision = self._policy.decide(lost=attempt.lost, retryable=loss.retryable)
+        decision = self._policy.decide(lost=attempt.lost, outages=attempt.outages, retryable=loss.retryable)
         given_up = not isinstance(decision, Again)
         self._losses.note(host.name, loss.reason, attempt.spec.task.key, given_up=given_up)
         if isinstance(decision, Again):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from actors.chat import Completion, Generate, GenerateError, Message, Sampling
+from actors.chat import Completion, Generate, Message, OutageError, Sampling
 from actors.codec import ChatCodec
 from actors.line import Line, LineCutError, Port
 from actors.routing import NoEngineError, Router
@@ -82,7 +82,7 @@ class EngineClient:
             answer = await line.call(prompt_ids, sampling, adapter)
         except LineCutError as error:
             self._bury(name, line)
-            raise GenerateError(f"{name} died during a call: {error}", retryable=True) from error
+            raise OutageError(f"{name} died during a call: {error}") from error
         self._router.reweigh(session, len(prompt_ids) + len(answer.token_ids))
         return self._codec.completion(prompt_ids, answer, sampling.stop)
 

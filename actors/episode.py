@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 
 from actors.agents.base import Agent
-from actors.chat import Completion, Generate, GenerateError, PromptTooLongError, Sampling
+from actors.chat import Completion, Generate, GenerateError, OutageError, PromptTooLongError, Sampling
 from actors.config import BudgetConfig
 from actors.hint_timing import HintSchedule, HintTiming
 from actors.trajectory import EndReason, GivenHint, Trajectory, Turn, attempt_id
@@ -42,11 +42,11 @@ class EpisodeSpec:
 
 
 class EpisodeLost(RuntimeError):  # noqa: N818 - it names what happened to the episode; the cause is in the text
-    """The machinery failed under an episode. `retryable`: whether a fresh start with the same seed may work."""
+    """The machinery failed under an episode. `retryable`: whether a fresh start with the same seed may work; `outage`: see `OutageError`."""
 
-    def __init__(self, reason: str, *, retryable: bool):
-        super().__init__(reason, retryable)
-        self.reason, self.retryable = reason, retryable
+    def __init__(self, reason: str, *, retryable: bool, outage: bool = False):
+        super().__init__(reason, retryable, outage)
+        self.reason, self.retryable, self.outage = reason, retryable, outage
 
     def __str__(self) -> str:
         return self.reason
@@ -106,7 +106,8 @@ async def run_episode(
             turns.append(turn)
             end = _ended(state, turns, budget)
     except GenerateError as error:
-        raise EpisodeLost(error.message, retryable=error.retryable) from error
+        outage = isinstance(error, OutageError)
+        raise EpisodeLost(error.message, retryable=error.retryable, outage=outage) from error
     except EnvError as error:
         raise EpisodeLost(f"the world failed: {error}", retryable=True) from error
     return _record(

@@ -22,6 +22,11 @@ class PooledHost(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def was_stuck(self) -> bool:
+        """Its process was ended because it did not get on, for which one of its episodes may be to blame."""
+        ...
+
     async def play(self, spec: EpisodeSpec, lost: int, engine: str | None) -> Report | None:
         """None: its process died under the episode."""
         ...
@@ -148,7 +153,10 @@ class HostPool:
     def _judge(self, host: PooledHost, report: Report | None) -> Ended | Lost:
         if report is None:
             self.mark_dead(host)
-            return Lost(reason=f"{host.name} died", retryable=True, host=host.name)
+            how = "was stuck and ended" if host.was_stuck else "died"
+            return Lost(
+                reason=f"{host.name} {how}", retryable=True, outage=not host.was_stuck, host=host.name
+            )
         self._note_unreachable(report.unreachable)
         if isinstance(report.outcome, Ended):
             self.growth.note_ended(report.tokens)

@@ -95,7 +95,7 @@ class Job:
             specs,
             agent_name=self.agent_name,
             model_name=self.model.model,
-            policy=RetryPolicy(max_retries=self.config.max_retries),
+            policy=RetryPolicy(max_retries=self.config.max_retries, max_outages=self.config.max_outages),
             # A handful of episodes that all fail say the same as a long row of them.
             breaker=Breaker(min(ERRORS_IN_A_ROW, max(2, len(specs)))),
             # While all nodes are gone nothing moves, and new ones may come.

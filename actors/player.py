@@ -67,6 +67,8 @@ class Lost:
 
     reason: str
     retryable: bool
+    outage: bool = False
+    """What it ran on went away under it: its host, or its engine."""
     host: str = ""
     """As in `Ended`."""
 
@@ -226,7 +228,7 @@ class EpisodePlayer:
             )
         except EpisodeLost as lost:
             _close(env)
-            return Lost(reason=lost.reason, retryable=lost.retryable)
+            return Lost(reason=lost.reason, retryable=lost.retryable, outage=lost.outage)
         except Exception as error:  # the boundary of the episode: whatever broke, the others play on
             log.exception("episode %s of %s was lost", session, spec.task.key)
             _close(env)

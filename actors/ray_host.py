@@ -33,7 +33,7 @@ class RayHost:
         """`membership`: the engines of the moment, told to the host when they change. `patience_s`: without an answer, or with
         episodes and no step, after which it is started again."""
         self.name = f"host {number}"
-        self.retiring = False
+        self.retiring = self.was_stuck = False
         self.actor, self._pool, self._membership, self._nodes = start(), pool, membership, nodes
         self._patience = Patience(stuck_s=patience_s, gone_s=_AWAY_S, look_every_s=_LOOK_EVERY_S)
         self._pulse: HostPulse | None = None
@@ -80,7 +80,8 @@ class RayHost:
     def drain(self) -> None:
         self._pool.drain(self)
 
-    def mark_dead(self) -> None:
+    def mark_dead(self, *, stuck: bool) -> None:
+        self.was_stuck = stuck
         self._pool.mark_dead(self)
 
     def close(self) -> None:

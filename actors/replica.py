@@ -91,7 +91,7 @@ class Replica:
         assert self.roster is not None
         self.roster.drain(self.name)
 
-    def mark_dead(self) -> None:
+    def mark_dead(self, *, stuck: bool) -> None:
         assert self.roster is not None
         self.roster.mark_dead(self.name)
 

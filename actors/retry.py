@@ -19,12 +19,13 @@ class GiveUp:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     max_retries: int
+    max_outages: int = 6
     base_delay_s: float = 0.2
     max_delay_s: float = 10.0
 
-    def decide(self, *, lost: int, retryable: bool) -> Again | GiveUp:
-        """`lost` counts the attempts lost so far, this one included."""
-        if not retryable or lost > self.max_retries:
+    def decide(self, *, lost: int, outages: int = 0, retryable: bool) -> Again | GiveUp:
+        """`lost` counts the attempts lost so far, this one included; `outages` those of them that an outage took, which says little of the episode."""
+        if not retryable or lost - outages > self.max_retries or outages > self.max_outages:
             return GiveUp()
         return Again(delay_s=min(self.max_delay_s, self.base_delay_s * 2 ** (lost - 1)))
 

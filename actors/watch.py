@@ -45,7 +45,9 @@ class Watched(Protocol):
         """Ask it, and take note of the answer. Raises `RayActorError` where its process is gone for the moment."""
         ...
 
-    def mark_dead(self) -> None: ...
+    def mark_dead(self, *, stuck: bool) -> None:
+        """`stuck`: its process was there and did not get on, so it is ended."""
+        ...
 
     def drain(self) -> None:
         """Send it nothing new."""
@@ -77,7 +79,7 @@ async def watch(it: Watched, nodes: NodeWatch, patience: Patience) -> None:
 
     def restart(why: str) -> None:
         log.warning("%s %s: restarting it", it.name, why)
-        it.mark_dead()
+        it.mark_dead(stuck=True)
         ray.kill(it.actor, no_restart=False)
         beat.restart()
 
@@ -87,7 +89,7 @@ async def watch(it: Watched, nodes: NodeWatch, patience: Patience) -> None:
             async with asyncio.timeout(patience.stuck_s):
                 sign = await it.look()
         except RayActorError as error:
-            it.mark_dead()
+            it.mark_dead(stuck=False)
             beat.restart()
             away_s += pause_s
             if it.retiring or away_s > patience.gone_s:

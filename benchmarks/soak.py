@@ -52,6 +52,7 @@ SHARES = {"engine": 30, "host": 30, "writer": 10, "node": 12, "driver": 10, "cut
 CLASSES = {"engine": "ray::StandInEngine", "host": "ray::EnvHost", "writer": "ray::Writer"}
 REPLIES = ("look", "open drawer 1", "go to shelf 2", "take apple 1", "inventory")
 STEPS = 12
+ENV = ScriptedConfig(num_tasks=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +279,7 @@ def drive(arguments: argparse.Namespace) -> None:
 
 def settings(arguments: argparse.Namespace) -> RolloutSettings:
     return RolloutSettings(
-        env=ScriptedConfig(num_tasks=64),
+        env=ENV,
         agent=AgentConfig(prompt="brief"),
         model=EngineConfig(model="pocket", device="cpu", replicas=arguments.engines),
         budget=BudgetConfig(max_steps=STEPS, max_repeats=STEPS, turn_timeout_s=30),
@@ -288,7 +289,7 @@ def settings(arguments: argparse.Namespace) -> RolloutSettings:
 
 
 def specs(arguments: argparse.Namespace) -> list[EpisodeSpec]:
-    tasks = list_tasks(ScriptedConfig(num_tasks=64))
+    tasks = list_tasks(ENV)
     return [
         EpisodeSpec(task=tasks[n % len(tasks)], role="base", arm="base", seed=n // len(tasks))
         for n in range(arguments.episodes)
@@ -331,6 +332,9 @@ def _compare(arguments: argparse.Namespace, folder: Path, trial: Trial, quiet_s:
     quiet, disturbed = dict(_turns(_finished(folder / "quiet"))), dict(_turns(found))
     times = Counter((t.task.key, t.seed) for t in found)
     wanted = {(spec.task.key, spec.seed) for spec in specs(arguments)}
+    for t in found:
+        if t.end == "error":
+            _say(f"{t.task.key}, seed {t.seed}, was given up after {t.retries} retries: {t.error}")
     return Result(
         network=arguments.network,
         nodes=len(trial.nodes.restarts),

@@ -29,8 +29,9 @@ def specs_of(number, kind="k"):
 class FakeHost:
     """Takes `seconds` for an episode; loses those that `loses(task id, attempt)` names."""
 
-    def __init__(self, name="h", seconds=0.0, loses=lambda task, lost: False, retryable=True):
-        self.name, self.seconds, self.loses, self.retryable = name, seconds, loses, retryable
+    def __init__(self, name="h", seconds=0.0, loses=lambda task, lost: False, retryable=True, outage=False):
+        self.name, self.seconds, self.loses = name, seconds, loses
+        self.retryable, self.outage = retryable, outage
         self.played, self.recorded, self.now, self.most = [], [], 0, 0
 
     async def play(self, spec, lost):
@@ -40,7 +41,7 @@ class FakeHost:
         self.now -= 1
         self.played.append((spec.task.id, lost))
         if self.loses(spec.task.id, lost):
-            return Lost(reason="it broke", retryable=self.retryable)
+            return Lost(reason="it broke", retryable=self.retryable, outage=self.outage)
         return Ended(end=EndReason.DONE, success=True, num_turns=2, completion_tokens=3)
 
     async def record(self, trajectory):
@@ -105,6 +106,14 @@ async def test_an_episode_that_is_lost_for_good_is_recorded_with_its_reason():
         "it broke",
         2,
     )
+
+
+@pytest.mark.parametrize(("times", "errors"), [(6, 0), (7, 1)])
+async def test_outages_are_counted_apart_and_not_without_end(times, errors):
+    host = FakeHost(loses=lambda task, lost: task == "k1" and lost < times, outage=True)
+    state = await driver(specs_of(3), max_retries=1).run([host], in_flight=1)
+    assert (state.ended, state.errors, state.retries) == (3, errors, 6)
+    assert [record.retries for record in host.recorded] == [6] * errors
 
 
 async def test_what_one_fault_cost_is_one_line(caplog):

@@ -141,7 +141,7 @@ def test_a_dead_actor_loses_the_episode_and_may_be_tried_again(host_of):
     [outcome, *_] = asyncio.run(play_all(host_of(Engine(RayActorError()), Writer())))
     assert isinstance(outcome, Lost)
     assert outcome.retryable
-    assert "engine 0 died during a call" in outcome.reason
+    assert "engine 0 died during a call" in outcome.reason and outcome.outage
 
 
 def test_any_other_word_of_ray_loses_the_episode_and_not_the_engine(host_of):

@@ -34,6 +34,7 @@ class Host:
 
     def __init__(self, name, *, seconds=0.001, loses=False, dies=False, tokens=100):
         self.name, self.seconds, self.loses, self.dies, self.tokens = name, seconds, loses, dies, tokens
+        self.was_stuck = False
         self.played, self.engines, self.recorded, self.retired, self.now, self.most = [], [], [], False, 0, 0
 
     async def play(self, spec, lost, engine):
@@ -120,6 +121,15 @@ async def test_what_one_host_lost_is_played_by_another():
     state = await play_all(pool_of(bad, well), 30, max_retries=1)
     assert (state.ended, state.errors) == (30, 0), "one retry is enough where it goes elsewhere"
     assert {lost for _, lost in bad.played} == {0}
+
+
+@pytest.mark.parametrize(("stuck", "outage"), [(False, True), (True, False)])
+async def test_a_host_that_dies_is_an_outage_and_one_that_was_stuck_is_not(stuck, outage):
+    host = Host("h", dies=True)
+    host.was_stuck = stuck
+    lost = await pool_of(host).play(specs_of(1)[0], 0)
+    assert (lost.outage, lost.retryable, lost.host) == (outage, True, "h")
+    assert ("stuck" in lost.reason) == stuck
 
 
 async def test_metrics_name_the_host_that_won_or_lost_and_not_the_pool():

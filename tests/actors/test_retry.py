@@ -13,6 +13,16 @@ def test_retries_are_counted_and_pauses_double():
     ]
 
 
+def test_outages_have_a_limit_of_their_own():
+    policy = RetryPolicy(max_retries=1, max_outages=2)
+    kept = {
+        (lost, outages): isinstance(policy.decide(lost=lost, outages=outages, retryable=True), Again)
+        for lost in range(1, 5)
+        for outages in range(lost + 1)
+    }
+    assert {key for key, again in kept.items() if again} == {(1, 0), (1, 1), (2, 1), (2, 2), (3, 2)}
+
+
 @pytest.mark.parametrize("max_retries", [0, 5])
 def test_what_cannot_work_is_not_tried_again(max_retries):
     assert RetryPolicy(max_retries=max_retries).decide(lost=1, retryable=False) == GiveUp()

@@ -105,6 +105,7 @@ async def test_a_host_that_steps_nothing_or_does_not_answer_is_started_again(hos
     handle.answer = hangs
     await task
     assert handle.kills and set(handle.kills) == {"to start again"}
+    assert host.it.was_stuck
     assert "stepped none of 3 episodes" in caplog.text or "has not answered" in caplog.text
 
 
