@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from typing import Any
 
@@ -14,6 +15,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 2.0
+_PREEMPTION = 2
+"""Ray's `DRAIN_NODE_REASON_PREEMPTION`: also a node that is not idle."""
 
 
 class NodeWatch:
@@ -39,6 +42,28 @@ class NodeWatch:
 def draining_nodes() -> frozenset[str]:
     """Ids. Ray tells of them in its own state alone; a node that is gone is no longer among them."""
     return frozenset(_ray_state.get_draining_nodes())
+
+
+def drain_this_node(why: str, left_s: float) -> None:
+    """Have Ray treat the node that this process runs on as one that is gone in `left_s` seconds. Connects to Ray, and leaves it again.
+
+    Raises:
+        RuntimeError: Ray refuses, or does not run here.
+    """
+    from ray._raylet import GcsClient
+
+    try:
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise RuntimeError(f"no Ray runs on this machine: {error}") from error
+    try:
+        deadline_ms = int((time.time() + left_s) * 1000)
+        gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
+        accepted, reason = gcs.drain_node(this_node(), _PREEMPTION, why, deadline_ms)
+        if not accepted:
+            raise RuntimeError(f"Ray does not drain this node: {reason}")
+    finally:
+        ray.shutdown()
 
 
 def this_node() -> str:

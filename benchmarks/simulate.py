@@ -256,7 +256,7 @@ class Simulation:
         episode.attempt += 1
         episode.lost += 1
         began = time.perf_counter()
-        decision = self.retry.decide(lost=episode.lost, retryable=True)
+        decision = self.retry.decide(lost=episode.lost, outages=episode.lost, retryable=True)
         self._decided(began)
         if isinstance(decision, Again):
             self.retries += 1

@@ -254,8 +254,16 @@ def _code_and_setup(spec: ClusterSpec) -> dict[str, Any]:
                 "One known port on every node, for a Prometheus server inside the network (docs/scale.md).",
                 f"{start} --address=$RAY_HEAD_IP:6379 {_METRICS}",
             ),
+            *([_listen(spec)] if any(kind.spot != "never" for kind in spec.node.values()) else []),
         ],
     }
+
+
+def _listen(spec: ClusterSpec) -> Why:
+    return Why(
+        "A spot node hears of its end from its cloud shortly before, and tells Ray: rollouts then send it nothing new. Nodes on demand never hear of one.",
+        f"(setsid nohup python -m actors.notices {spec.cloud} >/tmp/offbook-notices.log 2>&1 &)",
+    )
 
 
 def environment_source(cluster: str) -> str:

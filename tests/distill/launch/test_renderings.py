@@ -102,6 +102,28 @@ def test_offbooks_provider_stands_before_rays_where_spot_may_be_refused(
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize("spot", ["never", "only", "first"])
+def test_nodes_that_may_be_spot_listen_for_their_clouds_notice(cloud: str, spot: str) -> None:
+    from actors.notices import SOURCES
+
+    commands = yaml.safe_load(render("ray", changed(load_cluster(cloud), node__cpu__spot=spot)))
+    listening = [line for line in commands["worker_start_ray_commands"] if "actors.notices" in line]
+    assert len(listening) == (spot != "never")
+    assert cloud in SOURCES and all(f"actors.notices {cloud} " in line for line in listening)
+    assert "actors.notices" not in str(commands["head_start_ray_commands"])
+
+
+def test_pods_that_are_evicted_tell_ray_first() -> None:
+    *_, job = yaml.safe_load_all(render("kuberay", load_cluster("aws"), study()))
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
+    hooks = [group["template"]["spec"]["containers"][0].get("lifecycle") for group in groups]
+    assert hooks[0] is None
+    for hook in hooks[1:]:
+        assert "python -m actors.notices now" in hook["preStop"]["exec"]["command"][-1]
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
 def test_the_rayjob_has_the_fields_that_its_reference_names(cloud: str) -> None:
     claim, config, job = yaml.safe_load_all(render("kuberay", load_cluster(cloud), study()))
     jsonschema.Draft202012Validator(schema("rayjob.json")).validate(job)
