@@ -23,7 +23,7 @@ _HEADER = """\
 A cluster for studies that outgrow one machine, in the form of Ray's cluster launcher, for {cloud}. `offbook cluster render ray` \
 writes it; change the description that it is rendered from, and render it again (docs/cluster.md):
 
-    pip install "ray[default]=={ray}" {sdk}
+    pip install -e . "ray[default]=={ray}" {sdk}
     ray get-auth-token --generate      # once: the secret that every node and client of the cluster shares
     offbook cluster up                 # starts the head; workers come when a study asks for them
     offbook cluster submit STUDY.toml
