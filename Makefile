@@ -18,10 +18,10 @@ CODE := envs actors distill train tests benchmarks
 
 PYTEST := $(PY) -m pytest
 
-.PHONY: help venv test test-fast test-slow test-gpu lint format demo pocket pocket-shop pocket-stateact pocket-shop-stateact bench lock scan clean
+.PHONY: help venv test test-fast test-slow test-nf4 test-gpu lint format demo pocket pocket-shop pocket-stateact pocket-shop-stateact bench lock scan clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 venv: $(STAMP) ## .venv with everything a CPU machine needs (a few minutes once)
 
@@ -36,8 +36,13 @@ test: venv lint ## lint, types and every test that needs neither a GPU nor long 
 test-fast: venv ## the tests that start neither Ray nor vLLM
 	$(PYTEST) -m "not slow and not gpu and not ray and not vllm" -q
 
-test-slow: venv ## the long tests alone
+test-slow: venv test-nf4 ## the long tests alone
 	$(PYTEST) -m "slow and not gpu" --timeout=3600
+
+# Beside the environment and not in it, where every import of PEFT would take a second and a half longer and print a warning.
+test-nf4: venv ## a base in 4 bits, with bitsandbytes
+	$(PIP) install --quiet --no-deps --target $(VENV)/nf4 bitsandbytes==0.50.2
+	PYTHONPATH=$(VENV)/nf4 $(PYTEST) tests/train/test_nf4.py
 
 test-gpu: ## tests for an NVIDIA GPU, in an environment with the gpu extra (VENV=...)
 	DS_ACCELERATOR=cuda $(PYTEST) -m gpu --timeout=1800

@@ -161,7 +161,7 @@ class Driver:
             return
         trajectory = lost_trajectory(attempt.spec, *self._names, loss.reason, attempt.lost - 1)
         await host.record(trajectory)
-        ended = Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0)
+        ended = Ended(end=EndReason.ERROR, success=False, num_turns=0, completion_tokens=0, host=loss.host)
         await self._count(host, attempt.spec, ended)
         if self._breaker.record(error=True):
             raise RolloutError(

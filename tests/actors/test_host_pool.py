@@ -139,6 +139,13 @@ async def test_metrics_name_the_host_that_won_or_lost_and_not_the_pool():
     assert counted.of(LOST) == {"bad": len(bad.played)}
 
 
+async def test_metrics_name_the_host_at_which_an_episode_was_given_up():
+    counted = CountingMeters()
+    state = await play_all(pool_of(Host("bad", loses=True)), 8, max_retries=1, meters=counted)
+    assert state.errors == 8
+    assert counted.of(EPISODES) == {"bad": 8}
+
+
 async def test_a_host_that_loses_all_it_is_given_rests():
     bad, well = Host("bad", loses=True, seconds=0), Host("well", seconds=0.01)
     state = await play_all(pool_of(bad, well, per_host=2), 60)

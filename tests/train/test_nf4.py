@@ -9,7 +9,7 @@ from tiny_model import build_tiny_model
 from train.adapter import WEIGHTS
 from train.loop import WorkerSettings
 
-bitsandbytes = pytest.importorskip("bitsandbytes")
+bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: make test-nf4")
 
 
 @pytest.fixture(scope="module")

@@ -166,50 +166,63 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(repository: Path) -> Iterator[Cluster]:
-    import ray
-
     # Short: sockets lie below it, whose paths have a limit. Kept where a test fails, for its logs.
     folder = Path(tempfile.mkdtemp(prefix="offbook-scale-", dir="/tmp"))
     started = Cluster(repository / "ray_cluster.yaml", folder)
     try:
-        for attempt in range(60):
-            try:
-                ray.init(address=started.address, log_to_driver=False)
-                break
-            except (ConnectionError, RuntimeError):
-                if attempt == 59 or not started.is_up:
-                    raise
-                time.sleep(2)
         yield started
     finally:
-        ray.shutdown()
         started.end()
 
 
-def ask(demands: tuple[Any, ...]) -> Callable[[], None]:
-    """Ask Ray for what a study asks, engines in placement groups and hosts as actors; returns what gives it all back."""
-    import ray
-    from ray.util.placement_group import placement_group, remove_placement_group
+ASK = """
+import json, sys, time
+import ray
+from ray.util.placement_group import placement_group
 
-    @ray.remote
-    class Host:
-        def node(self) -> str:
-            return ray.get_runtime_context().get_node_id()
+address, demands, patience_s = sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3])
+for attempt in range(60):
+    try:
+        ray.init(address=address, log_to_driver=False)
+        break
+    except (ConnectionError, RuntimeError):
+        if attempt == 59:
+            raise
+        time.sleep(2)
 
-    groups, hosts = [], []
-    for demand in demands:
-        for _ in range(demand.count):
-            if "GPU" in demand.each:
-                groups.append(placement_group([demand.each], strategy="STRICT_PACK"))
-            else:
-                hosts.append(Host.options(num_cpus=demand.each["CPU"]).remote())
-    ray.get([group.ready() for group in groups] + [host.node.remote() for host in hosts], timeout=PATIENCE_S)
+@ray.remote
+class Host:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+
+groups, hosts = [], []
+for count, each in demands:
+    for _ in range(count):
+        if "GPU" in each:
+            groups.append(placement_group([each], strategy="STRICT_PACK"))
+        else:
+            hosts.append(Host.options(num_cpus=each["CPU"]).remote())
+ray.get([group.ready() for group in groups] + [host.node.remote() for host in hosts], timeout=patience_s)
+print("all there", flush=True)
+sys.stdin.read()
+"""
+
+
+def ask(cluster: Cluster, demands: tuple[Any, ...]) -> Callable[[], None]:
+    """Ask Ray for what a study asks, engines in placement groups and hosts as actors; returns what gives it all back. A process of its own: this one
+    may be at another cluster."""
+    wanted = json.dumps([(demand.count, demand.each) for demand in demands])
+    command = [sys.executable, "-c", ASK, cluster.address, wanted, str(PATIENCE_S)]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    asker = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert asker.stdin is not None and asker.stdout is not None
+    assert asker.stdout.readline() == "all there\n", f"Ray gave not all of {wanted}; see {cluster.folder}"
 
     def give_back() -> None:
-        for group in groups:
-            remove_placement_group(group)
-        for host in hosts:
-            ray.kill(host)
+        # What a driver asked for ends with it.
+        asker.communicate(timeout=60)
 
     return give_back
 
@@ -221,7 +234,7 @@ def study(*overrides: str) -> Any:
 def test_a_rollout_gets_nodes_with_gpus_for_engines_and_spot_nodes_for_hosts(cluster: Cluster) -> None:
     assert not cluster.node_types()
     # More hosts than two GPU nodes have CPUs to spare; what Ray hears of first, and so whether it takes a node too many, is not ours to say.
-    give_back = ask(rollout_demands(study("model.replicas=2", "rollout.num_hosts=16")))
+    give_back = ask(cluster, rollout_demands(study("model.replicas=2", "rollout.num_hosts=16")))
     seen = cluster.wait(lambda seen: seen["gpu"] >= 2 and seen["cpu"] >= 1, "scaling up")
     assert set(seen) == {"gpu", "cpu"} and sum(seen.values()) <= 4, seen
     give_back()
@@ -229,7 +242,7 @@ def test_a_rollout_gets_nodes_with_gpus_for_engines_and_spot_nodes_for_hosts(clu
 
 
 def test_training_gets_a_node_for_every_worker_and_no_other(cluster: Cluster) -> None:
-    give_back = ask(training_demands(study("train.num_workers=2")))
+    give_back = ask(cluster, training_demands(study("train.num_workers=2")))
     assert cluster.wait(lambda seen: sum(seen.values()) >= 2, "scaling up") == {"gpu": 2}
     give_back()
     cluster.wait(lambda seen: not seen, "scaling down")
@@ -242,7 +255,7 @@ def test_where_spot_is_refused_hosts_get_nodes_on_demand_and_spot_again_when_it_
     for sold_out, market in (("cpu", "on demand"), ("", "spot")):
         cluster.sold_out.write_text(sold_out)
         cluster.launches.write_text("")
-        give_back = ask((hosts,))
+        give_back = ask(cluster, (hosts,))
         assert cluster.wait(lambda seen: bool(seen), "scaling up") == {"cpu": 1}
         assert cluster.launches.read_text() == f"1 cpu {market}\n"
         give_back()
