@@ -64,6 +64,7 @@ class RayHost:
 
     async def look(self) -> Sign:
         self._pulse = await self.actor.pulse.remote(self._news())
+        self.was_stuck = False
         self._pool.note(self, self._pulse)
         playing = self._pulse.playing
         return Sign(self._pulse.steps, playing, f"stepped none of {playing} episodes")

@@ -103,10 +103,25 @@ async def test_a_host_that_steps_nothing_or_does_not_answer_is_started_again(hos
     task = asyncio.create_task(minded(host.it))
     await asyncio.sleep(0.01)
     handle.answer = hangs
+    while not handle.kills:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.005)
+    assert host.it.was_stuck
     await task
     assert handle.kills and set(handle.kills) == {"to start again"}
-    assert host.it.was_stuck
     assert "stepped none of 3 episodes" in caplog.text or "has not answered" in caplog.text
+
+
+async def test_a_host_that_works_again_was_not_stuck(host, handle):
+    task = asyncio.create_task(minded(host.it))
+    await asyncio.sleep(0.01)
+    handle.answer = pulse(playing=3, turns=7)
+    while not handle.kills:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.005)
+    assert host.it.was_stuck
+    handle.answer = lambda: pulse(playing=3, turns=len(handle.told))
+    await asyncio.sleep(0.1)
+    assert not host.it.was_stuck, "should it die now, that is no doing of an episode"
+    await task
 
 
 async def test_a_host_that_steps_lives(host, handle):
