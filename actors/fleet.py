@@ -181,12 +181,12 @@ class Fleet:
         from actors.engine import Engine
 
         assert isinstance(self.model, EngineConfig)
-        replica = Replica(number, self.model, os.cpu_count() or 1, self._engine_kind or Engine)
+        replica = Replica(number, self.model, os.cpu_count() or 1, self._engine_kind or Engine, self)
         self._assign(replica)
         return replica
 
     def _assign(self, replica: Replica) -> None:
-        replica.roster, replica.nodes, replica.patience_s = self, self._nodes, self._patience_s
+        replica.nodes, replica.patience_s = self._nodes, self._patience_s
 
     def _start(self, config: EngineConfig) -> None:
         began = time.monotonic()

@@ -119,26 +119,25 @@ SOURCES: dict[str, Callable[[], Source]] = {"aws": Aws, "gcp": Gcp, "azure": Azu
 
 def heed(source: Source, drain: Callable[[str, float], None]) -> Notice:
     """Returns when `drain` (why, seconds left) has been called without an error."""
-    trouble = ""
+    said = ""
     while True:
+        notice, trouble, pause_s = None, "", source.every_s
         try:
             notice = source.look()
         except (OSError, ValueError, KeyError) as error:
-            # A service that is away for a while; said once and not every few seconds.
-            if trouble != (trouble := repr(error)):
-                log.warning("no word from the cloud's metadata service: %s", trouble)
-            time.sleep(source.every_s)
-            continue
-        trouble = ""
+            trouble = f"no word from the cloud's metadata service: {error!r}"
         if notice is not None:
             try:
                 drain(notice.why, notice.left_s)
+                return notice
             except Exception as error:  # noqa: BLE001 - Ray may not run yet, or its head be away: the notice stands
-                log.warning("Ray does not take the notice (%s) yet: %r", notice.why, error)
-                time.sleep(_TRY_AGAIN_S)
-                continue
-            return notice
-        time.sleep(source.every_s)
+                trouble = f"Ray does not take the notice ({notice.why}) yet: {error!r}"
+                pause_s = _TRY_AGAIN_S
+        # What is away for a while is told of once and not every few seconds.
+        if trouble and trouble != said:
+            log.warning("%s", trouble)
+        said = trouble
+        time.sleep(pause_s)
 
 
 def _get(url: str, headers: dict[str, str], method: str = "GET") -> str | None:

@@ -36,7 +36,7 @@ class Roster(Protocol):
 class Replica:
     """A crew's member. Ray starts its process again when it dies; what cannot be mended so is dismissed, and another one takes its place."""
 
-    def __init__(self, number: int, config: EngineConfig, cores: int, kind: Any) -> None:
+    def __init__(self, number: int, config: EngineConfig, cores: int, kind: Any, roster: Roster) -> None:
         from actors.engine import engine_actor, gpus_of
 
         self.name = f"engine {number}"
@@ -49,8 +49,8 @@ class Replica:
         self.metrics: Any = None
         """The last `EngineMetrics`."""
         self.retiring = False
+        self.roster = roster
         # Set for each rollout.
-        self.roster: Roster | None = None
         self.nodes: NodeWatch | None = None
         self.patience_s = 240.0
 
@@ -59,7 +59,6 @@ class Replica:
         self.info = ray.get(self.starting)
 
     async def live(self) -> None:
-        assert self.roster is not None
         if self.info is None:
             self.info = await self.starting
             log.info("%s has joined", self.name)
@@ -72,7 +71,6 @@ class Replica:
         )
 
     async def look(self) -> Sign:
-        assert self.roster is not None
         self.metrics = await self.actor.metrics.remote()
         self.roster.mark_alive(self.name)
         running = self.metrics.running
@@ -84,20 +82,16 @@ class Replica:
 
     @property
     def in_hand(self) -> int:
-        assert self.roster is not None
         return self.roster.taken(self.name)
 
     def drain(self) -> None:
-        assert self.roster is not None
         self.roster.drain(self.name)
 
     def mark_dead(self, *, stuck: bool) -> None:
-        assert self.roster is not None
         self.roster.mark_dead(self.name)
 
     def close(self) -> None:
-        if self.roster is not None:
-            self.roster.leave(self.name)
+        self.roster.leave(self.name)
         with suppress(RayError):
             ray.kill(self.actor)
         self._bundle.free()

@@ -19,7 +19,7 @@ class GiveUp:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     max_retries: int
-    max_outages: int = 6
+    max_outages: int
     base_delay_s: float = 0.2
     max_delay_s: float = 10.0
 

@@ -4,6 +4,7 @@ import os
 import time
 from typing import Any
 
+from actors.cluster import this_node
 from actors.engine import Engine, EngineInfo
 from actors.mailbox import Mailbox
 from actors.models import resolve_model
@@ -19,9 +20,6 @@ def stand_in_engine(answer: Any) -> Any:
 
     class StandInEngine(Engine):
         def __init__(self, config):
-            import ray
-
-            self._node_id = ray.get_runtime_context().get_node_id()
             self._config = config
             self._tokenizer = load_tokenizer(resolve_model(config.model))
             self._mailbox = Mailbox(self._answer)
@@ -39,7 +37,7 @@ def stand_in_engine(answer: Any) -> Any:
                 max_model_len=1 << 20,
                 load_s=0.0,
                 pid=os.getpid(),
-                node=self._node_id,
+                node=this_node(),
             )
 
         def _drawing_tokens(self):

@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from actors.admission import ROOM_SHARE, Admission, Growth
+from actors.config import RolloutConfig
 from actors.retry import Again, RetryPolicy
 from actors.routing import LeastLoaded, Random, Router
 
@@ -125,10 +126,9 @@ class Simulation:
         self.router = Router(policy=policy, sticky=settings.routing != "random")
         cap = -(-settings.in_flight // settings.engines)
         self.admission = Admission(self.router, cap=cap * (1 if settings.admission == "kv" else 1000))
-        self.growth, self.retry = (
-            Growth(settings.first_guess_tokens, share=settings.room_share),
-            RetryPolicy(max_retries=3),
-        )
+        self.growth = Growth(settings.first_guess_tokens, share=settings.room_share)
+        rollout = RolloutConfig()
+        self.retry = RetryPolicy(max_retries=rollout.max_retries, max_outages=rollout.max_outages)
         self.engines = {f"engine {n}": Engine(f"engine {n}") for n in range(settings.engines)}
         for name in self.engines:
             self.admission.add(name, settings.kv_tokens if settings.admission == "kv" else None)

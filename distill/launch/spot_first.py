@@ -32,23 +32,22 @@ class Market:
     """The same machine without what makes it spot."""
 
 
+def _without(config: NodeConfig, *keys: str) -> NodeConfig:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
 def _aws(config: NodeConfig) -> NodeConfig:
-    return {key: value for key, value in config.items() if key != "InstanceMarketOptions"}
+    return _without(config, "InstanceMarketOptions")
 
 
 def _gcp(config: NodeConfig) -> NodeConfig:
-    spot = {"preemptible", "provisioningModel", "instanceTerminationAction"}
-    rules = [
-        {key: value for key, value in rule.items() if key not in spot}
-        for rule in config.get("scheduling", ())
-    ]
-    kept = {key: value for key, value in config.items() if key != "scheduling"}
-    return kept | ({"scheduling": left} if (left := [rule for rule in rules if rule]) else {})
+    spot = ("preemptible", "provisioningModel", "instanceTerminationAction")
+    rules = [left for rule in config.get("scheduling", ()) if (left := _without(rule, *spot))]
+    return _without(config, "scheduling") | ({"scheduling": rules} if rules else {})
 
 
 def _azure(config: NodeConfig) -> NodeConfig:
-    spot = {"priority", "billingProfile", "evictionPolicy"}
-    parameters = {key: value for key, value in config["azure_arm_parameters"].items() if key not in spot}
+    parameters = _without(config["azure_arm_parameters"], "priority", "billingProfile", "evictionPolicy")
     return config | {"azure_arm_parameters": parameters}
 
 

@@ -53,7 +53,7 @@ def driver(specs, *, max_retries=2, breaker=16, stall_s=60.0, progress=None, met
         specs,
         agent_name="a",
         model_name="m",
-        policy=RetryPolicy(max_retries=max_retries, base_delay_s=0.001),
+        policy=RetryPolicy(max_retries=max_retries, max_outages=6, base_delay_s=0.001),
         breaker=Breaker(breaker),
         stall_s=stall_s,
         progress=progress,

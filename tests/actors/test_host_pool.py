@@ -87,7 +87,7 @@ async def play_all(pool, number, in_flight=16, max_retries=3, meters=None):
         specs_of(number),
         agent_name="a",
         model_name="m",
-        policy=RetryPolicy(max_retries=max_retries, base_delay_s=0.001),
+        policy=RetryPolicy(max_retries=max_retries, max_outages=6, base_delay_s=0.001),
         breaker=Breaker(16),
         stall_s=60,
         meters=meters,

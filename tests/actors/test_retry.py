@@ -4,7 +4,7 @@ from actors.retry import Again, Breaker, GiveUp, RetryPolicy
 
 
 def test_retries_are_counted_and_pauses_double():
-    policy = RetryPolicy(max_retries=3, base_delay_s=1.0, max_delay_s=3.0)
+    policy = RetryPolicy(max_retries=3, max_outages=6, base_delay_s=1.0, max_delay_s=3.0)
     assert [policy.decide(lost=n, retryable=True) for n in (1, 2, 3, 4)] == [
         Again(delay_s=1.0),
         Again(delay_s=2.0),
@@ -25,7 +25,7 @@ def test_outages_have_a_limit_of_their_own():
 
 @pytest.mark.parametrize("max_retries", [0, 5])
 def test_what_cannot_work_is_not_tried_again(max_retries):
-    assert RetryPolicy(max_retries=max_retries).decide(lost=1, retryable=False) == GiveUp()
+    assert RetryPolicy(max_retries=max_retries, max_outages=6).decide(lost=1, retryable=False) == GiveUp()
 
 
 def test_the_breaker_opens_on_errors_in_a_row_only():

@@ -18,10 +18,12 @@ def model(tmp_path_factory):
     return build_tiny_model(tmp_path_factory.mktemp("nf4") / "model", hidden=64, intermediate=192)
 
 
-@pytest.fixture(autouse=True)
-def layers_that_can_learn(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def layers_that_can_learn():
     # A CPU with AVX-512 bf16 packs a layer's weights for good when it first computes in eval mode, and cannot learn through it then.
-    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
+        yield
 
 
 def nf4(config, model, folder, rows, **changes):
@@ -32,9 +34,7 @@ def nf4(config, model, folder, rows, **changes):
 @pytest.fixture(scope="module")
 def unbroken(alone, config, model, rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: False)
-        alone(nf4(config, model, folder, rows))
+    alone(nf4(config, model, folder, rows))
     return folder
 
 
